@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+#
+# Libraries from the system's packages: libuv, Concurrency Kit (headers only), libcurl, SQLite, llhttp.
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(UV REQUIRED IMPORTED_TARGET libuv>=1.44)
+pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl>=7.80)
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3>=3.38)
+find_path(PIRN_CK_INCLUDE ck_stack.h)
+if(PIRN_QUEUES STREQUAL "ck" AND NOT PIRN_CK_INCLUDE)
+    message(FATAL_ERROR "ck_stack.h not found: install libck-dev, or configure with -DPIRN_QUEUES=c11.")
+endif()
+
+# llhttp: a packaged library of 9.2 or newer; otherwise the C sources inside Debian's node-llhttp, in strict mode, which
+# closes the request-smuggling holes that were fixed after that version (the rest is refused by services/http_parse.c).
+pkg_check_modules(LLHTTP QUIET IMPORTED_TARGET libllhttp>=9.2)
+if(LLHTTP_FOUND)
+    add_library(pirn_llhttp INTERFACE)
+    target_link_libraries(pirn_llhttp INTERFACE PkgConfig::LLHTTP)
+    set(PIRN_LLHTTP_PACKAGED ON)
+    return()
+endif()
+if(NOT EXISTS "${PIRN_LLHTTP_DIR}/usr/share/llhttp/llhttp.c")
+    message(STATUS "Fetching the llhttp sources: ${PROJECT_SOURCE_DIR}/cmake/fetch_llhttp.sh ${PIRN_LLHTTP_DIR}")
+    execute_process(COMMAND sh "${PROJECT_SOURCE_DIR}/cmake/fetch_llhttp.sh" "${PIRN_LLHTTP_DIR}")
+endif()
+if(NOT EXISTS "${PIRN_LLHTTP_DIR}/usr/share/llhttp/llhttp.c")
+    message(FATAL_ERROR "llhttp is missing: run cmake/fetch_llhttp.sh ${PIRN_LLHTTP_DIR} (needs apt-get and a network), "
+                        "or install libllhttp-dev >= 9.2.")
+endif()
+add_library(pirn_llhttp_objects OBJECT
+    "${PIRN_LLHTTP_DIR}/usr/share/llhttp/llhttp.c"
+    "${PIRN_LLHTTP_DIR}/usr/share/llhttp/api.c"
+    "${PIRN_LLHTTP_DIR}/usr/share/llhttp/http.c")
+target_include_directories(pirn_llhttp_objects PRIVATE "${PIRN_LLHTTP_DIR}/usr/share/include/llhttp")
+target_compile_definitions(pirn_llhttp_objects PRIVATE LLHTTP_STRICT_MODE=1)
+target_compile_options(pirn_llhttp_objects PRIVATE -w -fno-omit-frame-pointer -fvisibility=hidden)
+# The user's side: the header as a system one (its warnings are not ours), the same mode, no objects.
+add_library(pirn_llhttp INTERFACE)
+target_include_directories(pirn_llhttp SYSTEM INTERFACE "${PIRN_LLHTTP_DIR}/usr/share/include/llhttp")
+target_compile_definitions(pirn_llhttp INTERFACE LLHTTP_STRICT_MODE=1)
