@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pirn/inspect.h: see every worker and tasklet of the running program, and where each waits.
+ */
+#ifndef PIRN_INSPECT_H
+#define PIRN_INSPECT_H
+
+#include <pirn/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct pirn_worker_info {
+    unsigned id;
+    unsigned live;      /* tasklets that have not ended                                               */
+    unsigned parked;    /* of these, in a wait                                                        */
+    unsigned runnable;  /* in the run queue, the running one included                                 */
+    unsigned inbox;     /* messages not yet taken                                                     */
+    unsigned deferreds; /* that live here                                                             */
+    uint64_t switches;  /* dispatches since start                                                     */
+    uint64_t spawned;   /* tasklets since start                                                       */
+    unsigned stacks_cached;
+    unsigned stacks_in_use;
+} pirn_worker_info;
+
+typedef struct pirn_tasklet_info {
+    uint64_t id;
+    unsigned worker;
+    bool daemon;
+    char name[32];
+    char state[12];        /* "running", "runnable", "parked", "new", "ended"                          */
+    char waiting_on[64];   /* "receive on chat", "read of socket 12", ...; "" when not parked          */
+    char spawned_at[64];   /* "server.c:88"                                                           */
+    pirn_time since_ns;    /* how long in this state                                                   */
+} pirn_tasklet_info;
+
+typedef struct pirn_snapshot {
+    unsigned worker_count;
+    pirn_worker_info *workers;
+    size_t tasklet_count;
+    pirn_tasklet_info *tasklets; /* at most tasklets_max of each worker                                 */
+    bool truncated;
+    uint64_t live, parked, deferreds, records; /* records: operations handed to another thread and not back */
+} pirn_snapshot;
+
+/* Look at all workers, each at a moment between two tasklets. Parks: yes. Thread: a tasklet. Owns: `*snapshot` is the
+ * caller's: pirn_snapshot_drop. Returns 0, PIRN_ENOMEM, PIRN_ETHREAD, or the wait's codes. */
+PIRN_API int pirn_inspect(size_t tasklets_max, pirn_snapshot **snapshot, pirn_time deadline);
+PIRN_API void pirn_snapshot_drop(pirn_snapshot *snapshot); /* NULL allowed */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

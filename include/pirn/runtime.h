@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pirn/runtime.h: start and stop the whole program, in either mode.
+ */
+#ifndef PIRN_RUNTIME_H
+#define PIRN_RUNTIME_H
+
+#include <pirn/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum pirn_mode {
+    PIRN_MODE_THREADED, /* the reactor on its own thread, one scheduler per worker thread (default) */
+    PIRN_MODE_SINGLE,   /* one thread runs the tasklets and takes the reactor's turns                */
+} pirn_mode;
+
+/* Who performs socket operations. In PIRN_MODE_SINGLE it is always the one worker. */
+typedef enum pirn_poll {
+    PIRN_POLL_REACTOR, /* the reactor reads and writes; a tasklet wakes with its data (default)      */
+    PIRN_POLL_WORKER,  /* each worker has its own readiness set and performs its own                 */
+} pirn_poll;
+
+/* How the ground below each stack is guarded. */
+typedef enum pirn_guard {
+    PIRN_GUARD_AUTO,     /* the best this kernel has                                                 */
+    PIRN_GUARD_MADVISE,  /* MADV_GUARD_INSTALL (Linux 6.13): no extra mapping                        */
+    PIRN_GUARD_MPROTECT, /* a protected range per stack: about 30,000 stacks on default sysctls      */
+    PIRN_GUARD_CANARY,   /* a known word at the bottom, checked at each switch: finds it afterwards  */
+} pirn_guard;
+
+typedef int (*pirn_fn)(void *arg); /* a tasklet's body: 0, or a negative PIRN_E... */
+
+/* A tasklet that ended with an error nobody joined for, or a deferred that failed unhandled. `text` is one
+ * line without a newline. Runs on the thread that noticed it; must not park. */
+typedef void (*pirn_error_handler)(void *context, int code, const char *text);
+
+typedef struct pirn_options {
+    pirn_mode mode;
+    pirn_poll poll;
+    unsigned workers;         /* 0: one per core, less one core for the reactor, at least 1; 1 when single; <= 64 */
+    unsigned reactors;        /* 1; more than one is PIRN_EINVAL in this version                     */
+    unsigned offload_threads; /* threads for blocking calls; 0: 4; <= 64                              */
+    unsigned offload_max;     /* jobs that may be queued before PIRN_ELIMIT; 0: 65,536               */
+    size_t stack_bytes;       /* a tasklet's stack; 0: 65,536; at least 16,384                        */
+    pirn_guard guard;
+    pirn_time drain_ns;       /* after main returns: how long the rest may go on before it is cancelled; 0: none */
+    pirn_time slice_warn_ns;  /* a slice longer than this is reported; 0: 100 ms; PIRN_FOREVER: never */
+    pirn_time stuck_warn_ns;  /* parked on a pirn object this long without a deadline is reported; 0: 10 s; PIRN_FOREVER: never */
+    uint64_t seed;            /* of every choice the schedulers make (select among ready cases); 0: 1  */
+    pirn_error_handler on_error; /* NULL: the line goes to stderr                                      */
+    void *on_error_context;
+} pirn_options;
+
+/* Fill in the defaults. */
+PIRN_API void pirn_options_init(pirn_options *options);
+
+/* Run `main_fn(arg)` as the first tasklet of worker 0, with everything pirn needs around it, and return when it
+ * and all that it started are over. Its return starts the shutdown: listeners close, the other tasklets may go on for
+ * `drain_ns`, then they are cancelled; then jobs, reactor and workers end.
+ * Parks: blocks the calling thread. Thread: any thread that is not pirn's; one call at a time in a process.
+ * Args: NULL options are the defaults. In single mode the calling thread is the worker.
+ * Returns: main's result; PIRN_EDEADLK when nothing could ever wake main (a report is on stderr and main's wait got
+ * PIRN_EDEADLK too); PIRN_EINVAL for options out of range (one line on stderr says which); PIRN_EALREADY when a runtime
+ * runs already; PIRN_ENOMEM; or the system's code when a thread or descriptor could not be had.
+ * Answers to stackless.run() with reactor.run(). */
+PIRN_API int pirn_run(const pirn_options *options, pirn_fn main_fn, void *arg);
+
+typedef struct pirn_runtime_info {
+    pirn_mode mode;
+    pirn_poll poll;
+    unsigned workers;
+    pirn_guard guard;     /* the one in force, never AUTO                                             */
+    bool guards_exhausted; /* the budget of mprotect guards is spent: newer stacks have a canary only  */
+    size_t stack_bytes;
+} pirn_runtime_info;
+
+/* What this runtime is. Any thread of a running runtime; never parks. PIRN_ETHREAD when none runs. */
+PIRN_API int pirn_runtime_describe(pirn_runtime_info *info);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
