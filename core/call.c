@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: see core/call.h.
+ * Threads: the tasklet's home.
+ */
+#include "call.h"
+
+#include <stdlib.h>
+
+static pirn_failure *take_failure_of_tasklet(int code) {
+    pn_tasklet *current = pn_current();
+    if (!current || pirn_failure_code(current->failure) != code) {
+        return NULL;
+    }
+    pirn_failure *failure = current->failure;
+    current->failure = NULL;
+    return failure;
+}
+
+void pn_call_conclude(pirn_result *result, int code) {
+    if (code == 0 && result->status == 0) {
+        return;
+    }
+    pirn_result failed = {.status = code < 0 ? code : result->status, .failure = result->failure};
+    PN_ASSERT(failed.status < 0); /* a function returns 0 or a negative code */
+    result->failure = NULL;
+    pirn_result_drop(result); /* a half-made value is nobody's */
+    if (!failed.failure) {
+        failed.failure = take_failure_of_tasklet(failed.status);
+    }
+    *result = failed;
+}
+
+int pn_call_at_end(pn_tasklet *tasklet, void (*fn)(void *arg), void *arg) {
+    PN_ASSERT(tasklet->state == PN_NEW);
+    pn_cleanup *cleanup = malloc(sizeof *cleanup);
+    if (!cleanup) {
+        return PIRN_ENOMEM;
+    }
+    *cleanup = (pn_cleanup){.next = tasklet->cleanups, .fn = fn, .arg = arg};
+    tasklet->cleanups = cleanup;
+    return 0;
+}

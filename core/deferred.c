@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: the deferred's life: create, holds, fire, cancel, pause, and the report of a failure nobody handled. The chain
+ *       is in deferred_run.c; the struct and its words are explained in deferred_inside.h.
+ *
+ * Threads: create, retain, release, fire, cancel and finished: any thread, by a message to the home when that is
+ *       elsewhere. The rest: home.
+ *
+ * States:   unfired --fire--> arriving (a message, when fired elsewhere) --> running its chain <--> paused, or waiting
+ *           for another deferred --> settled --late callback--> running ...
+ *
+ * Lifetime: counted. The last release destroys it at home: directly there, else by the struct's own message. Firing
+ *       from elsewhere holds it until the result has arrived.
+ * Rejected: a lock per deferred (callbacks would then run on the thread that fires: the reactor would run user code);
+ *       allocating the message of a fire (a result would be lost for want of 60 bytes).
+ */
+#include <stdlib.h>
+
+#include "deferred_inside.h"
+#include "failure.h"
+
+/* ---- create ---- */
+
+static void deliver_born(pn_message *message) {
+    pn_sched_self()->counts.deferreds++;
+    pirn_deferred_release(PN_CONTAINER_OF(message, pirn_deferred, lifeline));
+}
+
+static int resolve_home(int home) {
+    const pn_sched *sched = pn_sched_self();
+    if (home < 0 && !sched) {
+        pn_warn("pirn_deferred_create() from %s, which is no worker: use pirn_deferred_create_at() with a home.",
+                pn_below ? pn_below->thread_role() : "a thread outside pirn_run()");
+        return -1;
+    }
+    if (home >= 0 && (!pn_below || (unsigned)home >= pn_below->worker_count())) {
+        return -1;
+    }
+    return home < 0 ? (int)sched->options.id : home;
+}
+
+pirn_deferred *pn_deferred_create_from(int home, pirn_canceller canceller, void *context, const char *file, int line) {
+    home = resolve_home(home);
+    pirn_deferred *d = home >= 0 ? calloc(1, sizeof *d) : NULL;
+    if (!d) {
+        return NULL;
+    }
+    d->home = (unsigned)home;
+    d->canceller = canceller;
+    d->cancel_context = context;
+    d->file = file;
+    d->line = line;
+    d->end = &d->first;
+    pn_list_init(&d->awaiters);
+    pn_below->store(&d->fired, PN_UNFIRED);
+    pn_below->store(&d->outcome, PN_UNSETTLED);
+    if (pn_deferred_is_home(d)) {
+        pn_below->store(&d->holds, 1);
+        pn_sched_self()->counts.deferreds++;
+    } else {
+        pn_below->store(&d->holds, 2); /* the caller's, and one until the home has counted it */
+        d->lifeline.deliver = deliver_born;
+        pn_below->post(d->home, &d->lifeline);
+    }
+    return d;
+}
+
+pirn_deferred *pirn_deferred_create_from(int home, pirn_canceller canceller, void *context, const char *file,
+                                         int line) {
+    return pn_deferred_create_from(home, canceller, context, file, line);
+}
+
+static pirn_deferred *create_settled(pirn_result *result) {
+    pirn_deferred *d = pn_deferred_create_from(-1, NULL, NULL, NULL, 0);
+    if (!d) {
+        pirn_result_drop(result);
+        return NULL;
+    }
+    (void)pirn_deferred_settle(d, result);
+    return d;
+}
+
+pirn_deferred *pirn_deferred_succeed(void *value, pirn_drop_fn drop) {
+    pirn_result result = {.value = value, .drop = drop};
+    return create_settled(&result);
+}
+
+/* A NULL failure, as where there was no memory to make one, is still a failure. */
+static pirn_result failed(pirn_failure *failure) {
+    return (pirn_result){.status = failure ? pirn_failure_code(failure) : PIRN_EFAILED, .failure = failure};
+}
+
+pirn_deferred *pirn_deferred_fail_now(pirn_failure *failure) {
+    pirn_result result = failed(failure);
+    return create_settled(&result);
+}
+
+/* ---- what it is ---- */
+
+void pn_deferred_set_external(pirn_deferred *deferred) {
+    deferred->external = true;
+}
+
+bool pn_deferred_is_external(const pirn_deferred *deferred) {
+    return deferred->external;
+}
+
+unsigned pn_deferred_home(const pirn_deferred *deferred) {
+    return deferred->home;
+}
+
+int pn_deferred_require_home(const pirn_deferred *deferred, const char *call) {
+    if (pn_deferred_is_home(deferred)) {
+        return 0;
+    }
+    const pn_sched *sched = pn_sched_self();
+    if (sched) {
+        pn_warn("%s() on worker %u: the deferred lives on worker %u. Use pirn_await() here, or do this in a tasklet "
+                "spawned "
+                "there.",
+                call, sched->options.id, deferred->home);
+    } else {
+        pn_warn("%s() from %s: the deferred lives on worker %u. Do this in a tasklet spawned there.", call,
+                pn_below->thread_role(), deferred->home);
+    }
+    return PIRN_ETHREAD;
+}
+
+bool pirn_deferred_finished(pirn_deferred *deferred) {
+    return pn_below->load(&deferred->outcome) != PN_UNSETTLED;
+}
+
+/* ---- holds and the end ---- */
+
+pirn_deferred *pirn_deferred_retain(pirn_deferred *deferred) {
+    (void)pn_below->add(&deferred->holds, 1);
+    return deferred;
+}
+
+/* The failure that is left at the end, NULL for none. An errback that leaves the failure as it is has not handled it,
+ * as in Twisted; an await that saw it has. A cancellation is what somebody asked for, and no error. */
+static const pirn_result *left_failing(const pirn_deferred *d) {
+    bool settled = pn_below->load(&d->outcome) != PN_UNSETTLED;
+    const pirn_result *last = d->viewed || !settled ? &d->result : &d->final;
+    bool awaited = pn_below->load(&d->outcome) == PN_BORROWED && d->final.status < 0;
+    return last->status < 0 && last->status != PIRN_ECANCELED && !awaited ? last : NULL;
+}
+
+static void report_unhandled(const pirn_deferred *d) {
+    const pirn_result *failure = left_failing(d);
+    if (!failure) {
+        return;
+    }
+    char text[400];
+    (void)pn_result_describe(failure, text, sizeof text);
+    if (d->file) {
+        pn_report_error(pn_sched_self(), failure->status, "unhandled failure in deferred created at %s:%d: %s",
+                        pn_base_name(d->file), d->line, text);
+    } else {
+        pn_report_error(pn_sched_self(), failure->status, "unhandled failure in deferred: %s", text);
+    }
+}
+
+static void destroy(pirn_deferred *d) {
+    PN_ASSERT(!d->running && !d->waits_for && pn_list_empty(&d->awaiters));
+    report_unhandled(d);
+    while (d->first) { /* never fired, or paused for good: like Twisted's, these callbacks never run */
+        pn_link *link = d->first;
+        d->first = link->next;
+        PN_ASSERT(link->kind == PN_LINK_CALLBACK); /* movers and continuations hold the deferred */
+        if (link->on_heap) {
+            free(link);
+        }
+    }
+    pirn_result_drop(&d->result);
+    pirn_result_drop(&d->final);
+    pn_sched_self()->counts.deferreds--;
+    free(d);
+}
+
+static void deliver_last_release(pn_message *message) {
+    destroy(PN_CONTAINER_OF(message, pirn_deferred, lifeline));
+}
+
+void pirn_deferred_release(pirn_deferred *deferred) {
+    if (!deferred) {
+        return;
+    }
+    uint32_t left = pn_below->add(&deferred->holds, (uint32_t)-1);
+    PN_ASSERT(left != (uint32_t)-1); /* else one release too many */
+    if (left > 0) {
+        return;
+    }
+    if (pn_deferred_is_home(deferred)) {
+        destroy(deferred);
+    } else {
+        deferred->lifeline.deliver = deliver_last_release;
+        pn_below->post(deferred->home, &deferred->lifeline);
+    }
+}
+
+/* ---- fire ---- */
+
+/* Home; the caller claimed `fired`. */
+static void arrive(pirn_deferred *d, pirn_result *result) {
+    d->result = *result;
+    *result = (pirn_result){0};
+    d->arrived = true;
+    pn_deferred_run(d);
+}
+
+static void deliver_arrival(pn_message *message) {
+    pirn_deferred *d = PN_CONTAINER_OF(message, pirn_deferred, arrival);
+    arrive(d, &d->arriving);
+    pirn_deferred_release(d);
+}
+
+int pirn_deferred_settle(pirn_deferred *deferred, pirn_result *result) {
+    PN_ASSERT(result->status <= 0);
+    if (!pn_below->claim(&deferred->fired, PN_UNFIRED, PN_FIRED)) {
+        bool swallowed = pn_below->claim(&deferred->fired, PN_SWALLOW, PN_FIRED);
+        pirn_result_drop(result);
+        return swallowed ? 0 : PIRN_EALREADY;
+    }
+    if (pn_deferred_is_home(deferred)) {
+        arrive(deferred, result);
+        return 0;
+    }
+    deferred->arriving = *result;
+    *result = (pirn_result){0};
+    deferred->arrival.deliver = deliver_arrival;
+    (void)pirn_deferred_retain(deferred);
+    pn_below->post(deferred->home, &deferred->arrival);
+    return 0;
+}
+
+int pirn_deferred_fire(pirn_deferred *deferred, void *value, pirn_drop_fn drop) {
+    pirn_result result = {.value = value, .drop = drop};
+    return pirn_deferred_settle(deferred, &result);
+}
+
+int pirn_deferred_fail(pirn_deferred *deferred, pirn_failure *failure) {
+    pirn_result result = failed(failure);
+    return pirn_deferred_settle(deferred, &result);
+}
+
+/* ---- cancel ---- */
+
+static void ask_canceller(pirn_deferred *d) {
+    bool outer = pn_callback_enter();
+    d->canceller(d, d->cancel_context);
+    pn_callback_leave(outer);
+}
+
+void pn_deferred_cancel_here(pirn_deferred *deferred) {
+    pirn_deferred *d = deferred;
+    while (d->waits_for) {
+        d = d->waits_for;
+    }
+    if (d->cancelling || pn_below->load(&d->fired) != PN_UNFIRED) {
+        return; /* its result is here or on the way, and stays; or the canceller, asked before, is still at it */
+    }
+    (void)pirn_deferred_retain(d); /* the canceller or a callback may give up what the caller relies on */
+    d->cancelling = true;
+    uint32_t fired_by_us = d->canceller ? PN_FIRED : PN_SWALLOW;
+    if (d->canceller) {
+        ask_canceller(d);
+    }
+    if (!d->patient && pn_below->claim(&d->fired, PN_UNFIRED, fired_by_us)) {
+        pirn_result result = {.status = PIRN_ECANCELED};
+        arrive(d, &result);
+    }
+    pirn_deferred_release(d);
+}
+
+typedef struct cancel_order {
+    pn_message message;
+    pirn_deferred *deferred; /* held                                                                     */
+    bool only_if_unwanted;
+} cancel_order;
+
+static void cancel_now(pirn_deferred *d, bool only_if_unwanted) {
+    if (!only_if_unwanted || d->consumers == 0) {
+        pn_deferred_cancel_here(d);
+    }
+}
+
+static void deliver_cancel(pn_message *message) {
+    cancel_order *order = PN_CONTAINER_OF(message, cancel_order, message);
+    cancel_now(order->deferred, order->only_if_unwanted);
+    pirn_deferred_release(order->deferred);
+    free(order);
+}
+
+static int cancel(pirn_deferred *d, bool only_if_unwanted) {
+    if (pn_deferred_is_home(d)) {
+        cancel_now(d, only_if_unwanted);
+        return 0;
+    }
+    cancel_order *order = malloc(sizeof *order);
+    if (!order) {
+        return PIRN_ENOMEM;
+    }
+    *order = (cancel_order){
+        .message.deliver = deliver_cancel, .deferred = pirn_deferred_retain(d), .only_if_unwanted = only_if_unwanted};
+    pn_below->post(d->home, &order->message);
+    return 0;
+}
+
+int pirn_deferred_cancel(pirn_deferred *deferred) {
+    return cancel(deferred, false);
+}
+
+void pn_deferred_cancel_unwanted(pirn_deferred *deferred) {
+    (void)cancel(deferred, true); /* without memory the work goes on for nobody, and its result is destroyed */
+}
+
+/* ---- callbacks, pause ---- */
+
+int pirn_deferred_add_callbacks(pirn_deferred *deferred, pirn_callback on_result, pirn_callback on_failure,
+                                void *context) {
+    int error = pn_deferred_require_home(deferred, "pirn_deferred_add_callbacks");
+    if (error != 0) {
+        return error;
+    }
+    pn_link *link = malloc(sizeof *link);
+    if (!link) {
+        return PIRN_ENOMEM;
+    }
+    *link = (pn_link){.on_result = on_result, .on_failure = on_failure, .context = context, .on_heap = true};
+    pn_deferred_add_link(deferred, link);
+    return 0;
+}
+
+int pirn_deferred_add_both(pirn_deferred *deferred, pirn_callback callback, void *context) {
+    return pirn_deferred_add_callbacks(deferred, callback, callback, context);
+}
+
+int pirn_deferred_pause(pirn_deferred *deferred) {
+    int error = pn_deferred_require_home(deferred, "pirn_deferred_pause");
+    if (error == 0) {
+        deferred->paused++;
+    }
+    return error;
+}
+
+int pirn_deferred_unpause(pirn_deferred *deferred) {
+    int error = pn_deferred_require_home(deferred, "pirn_deferred_unpause");
+    if (error != 0) {
+        return error;
+    }
+    if (deferred->paused == 0) {
+        return PIRN_EINVAL;
+    }
+    deferred->paused--;
+    pn_deferred_run(deferred);
+    return 0;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: the deferred's inside, for the bridge and reactor: records that complete by firing one.
+ * Threads: fields belong to the home; other threads use only the public calls and pn_deferred_fire_from below.
+ */
+#ifndef PN_DEFERRED_H
+#define PN_DEFERRED_H
+
+#include <pirn/deferred.h>
+
+#include "hooks.h"
+
+/* As pirn_deferred_create, remembering who made it ("db.c:40") for the report of an unhandled failure. */
+pirn_deferred *pn_deferred_create_from(int home, pirn_canceller canceller, void *context, const char *file, int line);
+
+/* Mark it as waiting for something outside pirn's tasklets (a record, a job, the reactor): its awaiters are then not
+ * part of a deadlock. Home, before it is given to anybody. */
+void pn_deferred_set_external(pirn_deferred *deferred);
+bool pn_deferred_is_external(const pirn_deferred *deferred);
+
+/* The worker it belongs to. Any thread. */
+unsigned pn_deferred_home(const pirn_deferred *deferred);
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: see core/inspect.h. Threads: the owner.
+ */
+#include "inspect.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *state_name(const pn_tasklet *tasklet) {
+    static const char *const names[] = {[PN_FREE] = "free",       [PN_NEW] = "new",       [PN_RUNNABLE] = "runnable",
+                                        [PN_RUNNING] = "running", [PN_PARKED] = "parked", [PN_ENDED] = "ended"};
+    return names[tasklet->state];
+}
+
+static const char *file_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static void describe(const pn_tasklet *tasklet, pirn_tasklet_info *info) {
+    *info = (pirn_tasklet_info){.id = pn_tasklet_handle(tasklet).id,
+                                .worker = tasklet->home->options.id,
+                                .daemon = (tasklet->flags & PIRN_DAEMON) != 0,
+                                .since_ns = tasklet->home->clock - tasklet->since};
+    if (tasklet->name[0]) {
+        memcpy(info->name, tasklet->name, sizeof info->name);
+    } else {
+        snprintf(info->name, sizeof info->name, "%p", (void *)(uintptr_t)tasklet->fn);
+    }
+    snprintf(info->state, sizeof info->state, "%s", state_name(tasklet));
+    if (tasklet->state == PN_PARKED) {
+        (void)pn_waiter_describe(tasklet->waiter, info->waiting_on, sizeof info->waiting_on);
+    }
+    snprintf(info->spawned_at, sizeof info->spawned_at, "%s:%u", file_name(tasklet->file), tasklet->line);
+}
+
+static unsigned count_runnable(const pn_sched *sched) {
+    unsigned count = sched->current != NULL;
+    PN_LIST_EACH(&sched->ready, node) {
+        count++;
+    }
+    return count;
+}
+
+int pn_inspect_sched(const pn_sched *sched, pirn_worker_info *worker, size_t max, pirn_tasklet_info **list, size_t *count,
+                     bool *truncated) {
+    *worker = (pirn_worker_info){.id = sched->options.id,
+                                 .live = sched->counts.live,
+                                 .parked = sched->counts.parked,
+                                 .runnable = count_runnable(sched),
+                                 .deferreds = sched->counts.deferreds,
+                                 .switches = sched->counts.switches,
+                                 .spawned = sched->counts.spawned,
+                                 .stacks_cached = sched->stacks.cached,
+                                 .stacks_in_use = sched->stacks.in_use};
+    size_t wanted = sched->counts.live < max ? sched->counts.live : max;
+    *truncated |= wanted < sched->counts.live;
+    if (wanted == 0) {
+        return 0;
+    }
+    pirn_tasklet_info *grown = realloc(*list, (*count + wanted) * sizeof *grown);
+    if (!grown) {
+        return PIRN_ENOMEM;
+    }
+    *list = grown;
+    PN_LIST_EACH(&sched->all, node) {
+        if (wanted-- == 0) {
+            break;
+        }
+        describe(PN_CONTAINER_OF(node, pn_tasklet, all_link), &grown[(*count)++]);
+    }
+    return 0;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: one scheduler on one thread: the run queue in Stackless' order, the switch from tasklet to tasklet, the run loop.
+ *
+ * Threads: the thread that runs pn_sched_run, the owner. One scheduler per thread, found by pn_sched_self().
+ *
+ * The ring: the run queue with the running tasklet as its head. A tasklet made ready stands last; one that is
+ *       preferred stands first and is switched to. Switches go directly from tasklet to tasklet; the scheduler's own context
+ *       (the thread's stack) runs when the queue is empty, and every PN_DISPATCH_MAX dispatches, to look at inbox, timers and
+ *       I/O, so that none of them starves behind busy tasklets.
+ * Invariants: (1) a RUNNABLE tasklet is in `ready`, all others are not; (2) `current` is RUNNING, NULL on the scheduler's own
+ *       context; (3) nothing that runs on the scheduler's own context parks.
+ * Rejected: a scheduler context between each two tasklets (twice the switches); reading the clock per dispatch (costs as much as a yield).
+ */
+#ifndef PN_SCHED_H
+#define PN_SCHED_H
+
+#include "hooks.h"
+#include "tasklet.h"
+#include "timer.h"
+
+#define PN_DISPATCH_MAX  61        /* Go's number: dispatches between two looks at I/O                   */
+#define PN_SLAB_TASKLETS 256u
+#define PN_SLABS_MAX     65536u    /* slot numbers are 24 bits                                           */
+#define PN_WORKERS_MAX   64u
+
+typedef struct pn_sched_counts {
+    unsigned live, parked;
+    unsigned holds_drain;  /* live ones that are not daemons                                             */
+    unsigned deferreds;
+    uint64_t switches, spawned, failed;
+} pn_sched_counts;
+
+typedef struct pn_sched_options {
+    unsigned id;
+    size_t stack_bytes;
+    uint64_t seed;
+    pirn_error_handler on_error;
+    void *on_error_context;
+} pn_sched_options;
+
+struct pn_sched {
+    /* owner only */
+    pn_tasklet *current;
+    bool in_callback;          /* a deferred's callback borrows the stack of `current`: no tasklet for pn_current() */
+    unsigned budget;           /* dispatches until the next look at I/O                                  */
+    bool stop;                 /* leave the run loop when nothing is runnable                            */
+    pn_list ready;
+    pn_context context;        /* the thread's own                                                       */
+    pn_tasklet *departed;      /* ended; its stack is given back by whoever runs next                     */
+    pn_timers timers;
+    pirn_time clock;           /* sampled once a turn of the loop                                        */
+    pn_stack_cache stacks;
+    pn_list all;               /* live tasklets, oldest first                                            */
+    pn_list free;              /* of records                                                             */
+    pn_tasklet **slabs;        /* PN_SLABS_MAX pointers, reserved address space                          */
+    unsigned slab_count;
+    pn_sched_counts counts;
+    pn_sched_options options;
+    uint64_t random_state;
+    pn_tasklet *main;          /* worker 0: the runtime's first tasklet, while it lives                  */
+    void *below;               /* the bridge's worker                                                    */
+};
+
+/* The calling thread's scheduler, NULL on other threads. */
+pn_sched *pn_sched_self(void);
+/* The running tasklet, NULL outside of one and in a callback that borrows its stack: nothing there may wait or switch. */
+pn_tasklet *pn_current(void);
+
+int pn_sched_init(pn_sched *sched, const pn_sched_options *options); /* on the owner thread; 0 or PIRN_ENOMEM */
+void pn_sched_fini(pn_sched *sched);                                  /* all tasklets must have ended            */
+
+/* Run tasklets until `stop` is set and none is left. Owner. */
+void pn_sched_run(pn_sched *sched);
+
+/* Owner: append a parked, struck or new tasklet to the run queue. */
+void pn_ready(pn_tasklet *tasklet);
+/* Any thread: the same, by message when the home is another thread. The caller won the claim of its wait. */
+void pn_ready_anywhere(pn_tasklet *tasklet);
+
+/* In a tasklet: give up the processor until somebody readies it. The caller set state PARKED and its waiter. */
+void pn_park(void);
+/* The end of a tasklet's life, after pn_tasklet_end: leave its stack for good. */
+_Noreturn void pn_sched_depart(pn_sched *sched, pn_tasklet *tasklet);
+/* In a tasklet: run `next` (taken out of the queue or parked) now; the caller goes first or last in the queue. */
+void pn_switch_to(pn_tasklet *next, bool caller_first);
+
+/* The next number of the seeded generator (xorshift64*). */
+uint64_t pn_random(pn_sched *sched);
+
+/* Report a tasklet's or a deferred's unhandled error: to the handler of `sched` (NULL: stderr), and count it. */
+void pn_report_error(pn_sched *sched, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Deadlock reports (core/report.c). One line a tasklet: number, name, what it waits on, since when, spawned where.
+ * `older_than` 0: all parked without being external; else only those parked on pirn's own objects without a deadline before that
+ * time and not yet reported, which are then marked. Returns how many lines were (or with `quiet` would be) printed. */
+unsigned pn_report_parked(pn_sched *sched, pirn_time older_than, bool quiet);
+
+/* For tests without a bridge: run main_fn as tasklet 1 of a scheduler on this thread with `hooks`, to its end and the end of all
+ * it started; what is parked for ever then is reported and cancelled. Returns main's result or PIRN_EDEADLK. */
+int pn_alone_run(pirn_fn main_fn, void *arg);
+
+#endif

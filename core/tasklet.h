@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: the tasklet's record and its life: spawn, end, join, cancel. The record is type-stable slab memory of its home
+ *       scheduler, never on the stack: a stale handle finds a record of another generation, never freed memory.
+ *
+ * Threads: the home scheduler only. Another worker sends a message (core/remote.c) with the handle; the home looks it up.
+ *
+ * States:   NEW -> RUNNABLE <-> RUNNING -> ENDED -> (slot free)
+ *                      ^           |
+ *                      +- PARKED <-+        NEW dies without running when struck before its first turn.
+ *
+ * Lifetime: a detached one's slot is free at its end; a joinable one's when it was joined or released. The stack goes back
+ *       to the cache at the end, before any join. Its stack is taken at the first turn, so a tasklet that waits for its
+ *       turn costs its record only.
+ */
+#ifndef PN_TASKLET_H
+#define PN_TASKLET_H
+
+#include <pirn/tasklet.h>
+
+#include "context.h"
+#include "hooks.h"
+#include "list.h"
+#include "stack.h"
+#include "wait.h"
+
+typedef enum pn_state { PN_FREE, PN_NEW, PN_RUNNABLE, PN_RUNNING, PN_PARKED, PN_ENDED } pn_state;
+
+#define PN_NAME_BYTES 32
+
+typedef struct pn_cleanup {
+    struct pn_cleanup *next;
+    void (*fn)(void *arg);
+    void *arg;
+} pn_cleanup;
+
+struct pn_tasklet {
+    /* run queue or free list; home only */
+    pn_node link;
+    pn_node all_link;      /* in the scheduler's list of live tasklets                                   */
+    pn_sched *home;
+    pn_waiter *waiter;     /* while PARKED                                                              */
+    pn_message message;    /* "ready", from elsewhere: one wait ends once, so one message is enough     */
+    pn_context context;
+    pn_stack stack;
+    uint32_t generation;   /* of the slot; 0 never                                                      */
+    uint32_t slot;
+    uint8_t state;         /* pn_state                                                                  */
+    uint8_t flags;         /* enum pirn_spawn_flags                                                     */
+    bool cancelled;        /* sticky                                                                    */
+    bool is_main;          /* the runtime's first: gets PIRN_EDEADLK                                    */
+    uint16_t shield;
+    uint16_t line;         /* spawned at                                                                */
+    int strike;            /* thrown code that is due; 0: none                                          */
+    int result;
+    const char *file;
+    pirn_fn fn;
+    void *arg;
+    pn_waiter *joiner;     /* a tasklet of this home that joins                                          */
+    struct pn_remote_join *remote_joiner; /* or one of another                                           */
+    pn_cleanup *cleanups;
+    pirn_failure *failure; /* the last pirn_fail                                                         */
+    void *local;
+    pirn_time since;       /* when it came to its state, as of the scheduler's clock sample              */
+    bool stuck_reported;
+    char name[PN_NAME_BYTES];
+};
+_Static_assert(sizeof(pn_tasklet) <= 384, "a tasklet's record is at most 384 bytes");
+
+/* Handles: worker (8 bits) | slot (24 bits) | generation (32 bits). */
+pirn_tasklet pn_tasklet_handle(const pn_tasklet *tasklet);
+unsigned pn_handle_home(pirn_tasklet handle);
+/* The record, or NULL when that tasklet is gone. Home only. */
+pn_tasklet *pn_tasklet_find(pn_sched *sched, pirn_tasklet handle);
+
+/* A new tasklet of `sched`, runnable, last in its queue; NULL: no memory. Home only. */
+pn_tasklet *pn_tasklet_spawn(pn_sched *sched, const pirn_spawn_options *options, pirn_fn fn, void *arg,
+                             const char *file, int line);
+
+/* Home. `now`: on the caller's worker, in a tasklet: run it at once. */
+void pn_tasklet_strike(pn_tasklet *tasklet, int code, bool sticky, bool run_now);
+
+/* The turning points of a life, called by the scheduler. start: take a stack for a NEW one; false: no memory, and it ended.
+ * end: run its clean-ups, on its own stack, tell its joiner and report an error nobody joined for. reap: give back the
+ * stack of an ended one, from another stack, and the record of a detached one. */
+bool pn_tasklet_start(pn_tasklet *tasklet);
+void pn_tasklet_end(pn_tasklet *tasklet, int result);
+void pn_tasklet_reap(pn_tasklet *tasklet);
+void pn_tasklet_entry(void);
+void pn_tasklet_slabs_free(pn_sched *sched);
+
+/* Work for another home (core/remote.c): the calls below with the home somewhere else. */
+pirn_tasklet pn_remote_spawn(unsigned home, const pirn_spawn_options *options, pirn_fn fn, void *arg, const char *file,
+                             int line);
+int pn_remote_strike(pirn_tasklet handle, int code, bool sticky);
+int pn_remote_release(pirn_tasklet handle);
+int pn_remote_join(pirn_tasklet handle, int *result, pirn_time deadline);
+/* An ended tasklet's answer to a join elsewhere. False: the joiner had given up. */
+bool pn_remote_join_answer(struct pn_remote_join *join, int result);
+/* Home: the right to join is given up. 0 or PIRN_EDEAD. */
+int pn_tasklet_release(pn_sched *sched, pirn_tasklet handle);
+
+/* Home: report the error of an ended tasklet that nobody will join for. Cancellation is no error, and main's result goes to
+ * pirn_run's caller. */
+void pn_tasklet_report_unhandled(pn_tasklet *tasklet);
+
+/* Home: forget a joined or released record. */
+void pn_tasklet_free(pn_tasklet *tasklet);
+
+/* "44 \"chat\"": for lines. `text` is returned. */
+const char *pn_tasklet_label(const pn_tasklet *tasklet, char *text, size_t text_bytes);
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: parking and its three endings: a peer's claim, the deadline, a strike (see core/wait.h for the contract).
+ * Threads: the waiter's home, but for pn_waiter_claim and pn_waiter_ready, which a peer elsewhere may call.
+ */
+#include "wait.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "channel.h"
+#include "sched.h"
+
+static const char *const reason_names[PN_REASON_COUNT] = {
+    [PN_ON_NOTHING] = "nothing",  [PN_ON_SLEEP] = "sleep",     [PN_ON_SEND] = "send",
+    [PN_ON_RECV] = "receive",     [PN_ON_SELECT] = "select",   [PN_ON_JOIN] = "join",
+    [PN_ON_DEFERRED] = "deferred", [PN_ON_READ] = "read",       [PN_ON_WRITE] = "write",
+    [PN_ON_ACCEPT] = "accept",    [PN_ON_CONNECT] = "connect", [PN_ON_READY] = "readiness",
+    [PN_ON_WORKERS] = "workers",
+};
+
+const char *pn_reason_name(pn_reason reason) {
+    PN_ASSERT(reason < PN_REASON_COUNT);
+    return reason_names[reason];
+}
+
+bool pn_reason_is_internal(pn_reason reason) {
+    return reason == PN_ON_SEND || reason == PN_ON_RECV || reason == PN_ON_SELECT || reason == PN_ON_JOIN ||
+           reason == PN_ON_DEFERRED;
+}
+
+const char *pn_waiter_describe(const pn_waiter *waiter, char *text, size_t text_bytes) {
+    const pirn_channel *channel = waiter->object;
+    switch (waiter->reason) {
+    case PN_ON_SEND:
+    case PN_ON_RECV:
+        snprintf(text, text_bytes, "%s on %s", pn_reason_name(waiter->reason), channel->name);
+        break;
+    case PN_ON_JOIN:
+        snprintf(text, text_bytes, "join of tasklet %" PRIu64, waiter->detail);
+        break;
+    case PN_ON_READ:
+    case PN_ON_WRITE:
+    case PN_ON_ACCEPT:
+    case PN_ON_CONNECT:
+    case PN_ON_READY:
+        snprintf(text, text_bytes, "%s of descriptor %" PRIu64, pn_reason_name(waiter->reason), waiter->detail);
+        break;
+    default:
+        snprintf(text, text_bytes, "%s", pn_reason_name(waiter->reason));
+    }
+    return text;
+}
+
+void pn_waiter_init(pn_waiter *waiter, pn_reason reason, const void *object) {
+    pn_tasklet *current = pn_current();
+    PN_ASSERT(current != NULL);
+    *waiter = (pn_waiter){.tasklet = current, .reason = reason, .object = object};
+}
+
+bool pn_waiter_is_here(const pn_waiter *waiter) {
+    return waiter->tasklet->home == pn_sched_self();
+}
+
+/* Take the completion token. One of all claims of a waiter succeeds. */
+static bool claim(pn_waiter *waiter, uint32_t outcome) {
+    if (waiter->shared) {
+        return pn_below->claim(&waiter->word, PN_OPEN, outcome);
+    }
+    if (waiter->word.opaque != PN_OPEN) {
+        return false;
+    }
+    waiter->word.opaque = outcome;
+    return true;
+}
+
+static uint32_t outcome_of(const pn_waiter *waiter) {
+    return waiter->shared ? pn_below->load(&waiter->word) : waiter->word.opaque;
+}
+
+bool pn_waiter_claim(pn_waiter *waiter, uint32_t clause) {
+    return claim(waiter, PN_DONE + clause);
+}
+
+void pn_waiter_ready(pn_waiter *waiter) {
+    PN_DCHECK(outcome_of(waiter) >= PN_DONE);
+    pn_ready_anywhere(waiter->tasklet);
+}
+
+void pn_waiter_complete(pn_waiter *waiter) {
+    bool won = claim(waiter, PN_DONE);
+    PN_ASSERT(won); /* a withdrawn record sends no completion */
+    pn_ready(waiter->tasklet);
+}
+
+/* Home: end the wait without its result, if that still can be. On success the waiter is out of every queue. */
+static bool end_early(pn_waiter *waiter, uint32_t outcome) {
+    if (waiter->withdraw && !waiter->withdraw(waiter)) {
+        return false;
+    }
+    if (!claim(waiter, outcome)) {
+        PN_ASSERT(!waiter->withdraw);
+        return false;
+    }
+    if (waiter->unlink) {
+        waiter->unlink(waiter);
+    }
+    return true;
+}
+
+bool pn_waiter_strike(pn_waiter *waiter, int code) {
+    if (outcome_of(waiter) != PN_OPEN || !end_early(waiter, PN_STRUCK)) {
+        return false;
+    }
+    waiter->code = code;
+    return true;
+}
+
+static void deadline_came(pn_timer *timer) {
+    pn_waiter *waiter = PN_CONTAINER_OF(timer, pn_waiter, timer);
+    if (outcome_of(waiter) == PN_OPEN && end_early(waiter, PN_TIMED_OUT)) {
+        pn_ready(waiter->tasklet);
+    }
+}
+
+/* The strike that is due for `tasklet`, 0 for none. A thrown one is consumed; cancellation is sticky. */
+static int take_strike(pn_tasklet *tasklet) {
+    if (tasklet->shield > 0) {
+        return 0;
+    }
+    if (tasklet->strike != 0) {
+        int code = tasklet->strike;
+        tasklet->strike = 0;
+        return code;
+    }
+    return tasklet->cancelled ? PIRN_ECANCELED : 0;
+}
+
+int pn_may_wait(const char *call, pirn_time deadline) {
+    if (deadline == PIRN_NOW) {
+        return 0;
+    }
+    pn_tasklet *current = pn_current();
+    if (PN_UNLIKELY(!current)) {
+        const char *role = pn_sched_self() ? "a callback on a worker" : pn_below ? pn_below->thread_role() : "a thread";
+        pn_warn("%s() would stop %s: only a tasklet can wait. Chain with pirn_deferred_add_callbacks(), start a tasklet "
+                "with pirn_spawn(), or use pirn_post() from a thread of your own.",
+                call, role);
+        return PIRN_ETHREAD;
+    }
+    return take_strike(current);
+}
+
+static void park_until(pn_waiter *waiter, pirn_time deadline) {
+    pn_tasklet *tasklet = waiter->tasklet;
+    pn_sched *sched = tasklet->home;
+    if (deadline != PIRN_FOREVER) {
+        pn_timer_arm(&sched->timers, &waiter->timer, deadline, deadline_came);
+    }
+    tasklet->waiter = waiter;
+    tasklet->state = PN_PARKED;
+    tasklet->since = sched->clock;
+    tasklet->stuck_reported = false;
+    sched->counts.parked++;
+    pn_park();
+    tasklet->waiter = NULL;
+    pn_timer_disarm(&sched->timers, &waiter->timer);
+}
+
+int pn_wait(pn_waiter *waiter, pirn_time deadline, uint32_t *clause) {
+    PN_DCHECK(waiter->tasklet == pn_current());
+    pn_tasklet *tasklet = waiter->tasklet;
+    int strike = take_strike(tasklet);
+    if (strike == 0 || !pn_waiter_strike(waiter, strike)) {
+        if (strike != 0 && strike != PIRN_ECANCELED) {
+            tasklet->strike = strike; /* lost to the result: still due */
+        }
+        park_until(waiter, deadline);
+    }
+    uint32_t outcome = outcome_of(waiter);
+    switch (outcome) {
+    case PN_TIMED_OUT:
+        return deadline == PIRN_NOW ? PIRN_EAGAIN : PIRN_ETIMEDOUT;
+    case PN_STRUCK:
+        return waiter->code;
+    default:
+        PN_ASSERT(outcome >= PN_DONE);
+        if (clause) {
+            *clause = outcome - PN_DONE;
+        }
+        return 0;
+    }
+}
