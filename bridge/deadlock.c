@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: see bridge/deadlock.h.
+ *
+ * Total deadlock. Each worker publishes in `idle` (odd: asleep without a deadline). The last one to go idle looks, in this order:
+ *       every worker's word is odd; nothing outside can wake anybody (live.h); every inbox is empty; every word is still what it
+ *       was. Workers that sleep send nothing and outside things count themselves before they exist and after their completion
+ *       was posted, so if all four hold, no message is in flight and none can come.
+ *       A worker is odd only between its announcement and its first look at the inbox afterwards: what it takes out of its inbox
+ *       it handles while even.
+ *       The word's store and the reads of the others' words are a store-load pair: a full fence stands between them on every
+ *       worker, so of two that go idle at once at least one sees the other.
+ * Partial. A tasklet parked on pirn's own objects, without a deadline, for stuck_warn_ns is reported once. A worker looks only
+ *       when something was dispatched since its last look, so a quiet program does not wake for it.
+ */
+#include "deadlock.h"
+
+#include <stdatomic.h>
+
+#include "live.h"
+#include "runtime.h"
+
+static _Atomic uint32_t reporting; /* 1: a report is under way, from its judge to worker 0 */
+
+static _Atomic uint32_t *idle_word(pn_worker *worker) {
+    return (_Atomic uint32_t *)&worker->idle;
+}
+
+static uint32_t read_idle(pn_worker *worker) {
+    /* seq_cst: the sleeper's other half of the store-load pair in pn_idle_begin. */
+    return atomic_load_explicit(idle_word(worker), memory_order_seq_cst);
+}
+
+/* Worker 0, after all reports are out: main hears of it first; it is the one who can do something about it. */
+static void deliver_verdict(pn_message *message) {
+    pn_sched *sched = &PN_CONTAINER_OF(message, pn_worker, report)->sched;
+    if (sched->main && sched->main->state == PN_PARKED && pn_waiter_strike(sched->main->waiter, PIRN_EDEADLK)) {
+        pn_ready(sched->main);
+    }
+    /* release: the next judge may use the report messages again; pairs with the exchange in judge. */
+    atomic_store_explicit(&reporting, 0, memory_order_release);
+}
+
+/* The report goes from worker to worker, so that its lines do not mix, and back to worker 0. */
+static void deliver_report(pn_message *message) {
+    pn_worker *worker = PN_CONTAINER_OF(message, pn_worker, report);
+    (void)pn_report_parked(&worker->sched, 0, false);
+    unsigned next = worker->sched.options.id + 1;
+    bool last = next == pn_runtime_current.worker_count;
+    pn_worker *other = &pn_runtime_current.workers[last ? 0 : next];
+    other->report.deliver = last ? deliver_verdict : deliver_report;
+    pn_below->post(last ? 0 : next, &other->report);
+}
+
+/* All asleep at one moment, nothing outside, nothing in flight? `*parked` counts the tasklets that makes. */
+static bool nothing_can_happen(unsigned *parked) {
+    pn_runtime *runtime = &pn_runtime_current;
+    uint32_t words[PN_WORKERS_MAX];
+    *parked = 0;
+    for (unsigned i = 0; i < runtime->worker_count; i++) {
+        words[i] = read_idle(&runtime->workers[i]);
+        if (words[i] % 2 == 0) {
+            return false;
+        }
+    }
+    if (pn_outside_count() > 0) {
+        return false;
+    }
+    for (unsigned i = 0; i < runtime->worker_count; i++) {
+        if (!pn_inbox_empty(&runtime->workers[i].driver.port.inbox)) {
+            return false;
+        }
+        *parked += runtime->workers[i].sched.counts.holds_drain;
+    }
+    for (unsigned i = 0; i < runtime->worker_count; i++) {
+        if (read_idle(&runtime->workers[i]) != words[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void judge(void) {
+    unsigned parked;
+    if (!nothing_can_happen(&parked) || parked == 0 || !pn_runtime_current.workers[0].sched.main) {
+        return; /* without main the shutdown is under way, and cancels who is left */
+    }
+    /* acquire: pairs with the release in deliver_report. */
+    if (atomic_exchange_explicit(&reporting, 1, memory_order_acquire) == 1) {
+        return;
+    }
+    if (parked == 1) {
+        pn_warn("the only tasklet is parked and nothing can wake it:");
+    } else {
+        pn_warn("all %u tasklets are parked and nothing can wake them:", parked);
+    }
+    pn_worker *first = &pn_runtime_current.workers[0];
+    first->report.deliver = deliver_report;
+    pn_below->post(0, &first->report);
+}
+
+void pn_idle_begin(pn_worker *worker) {
+    atomic_fetch_add_explicit(idle_word(worker), 1, memory_order_seq_cst); /* publishes this worker's counts to the judge */
+    atomic_thread_fence(memory_order_seq_cst); /* between our word and our look at the others': see the head of the file */
+    judge();
+}
+
+void pn_idle_end(pn_worker *worker) {
+    atomic_fetch_add_explicit(idle_word(worker), 1, memory_order_seq_cst); /* a judge that saw us asleep looks twice */
+}
+
+void pn_idle_suspect(void) {
+    if (pn_runtime_current.worker_count > 0) {
+        (void)pn_doorbell_ring(&pn_runtime_current.workers[0].driver.port.bell);
+    }
+}
+
+/* ---- census ---- */
+
+pirn_time pn_census(pn_worker *worker) {
+    pn_sched *sched = &worker->sched;
+    pirn_time stuck_ns = pn_runtime_current.options.stuck_warn_ns;
+    if (stuck_ns == PIRN_FOREVER || sched->counts.parked == 0) {
+        return PIRN_FOREVER;
+    }
+    if (worker->census_at == PIRN_FOREVER) {
+        if (sched->counts.switches != worker->census_switches) {
+            worker->census_switches = sched->counts.switches;
+            worker->census_at = sched->clock + stuck_ns;
+        }
+    } else if (sched->clock >= worker->census_at) {
+        (void)pn_report_parked(sched, sched->clock - stuck_ns + 1, false);
+        worker->census_at = PIRN_FOREVER;
+        /* Younger ones of the same kind, which are not due yet, want one more look. */
+        if (pn_report_parked(sched, sched->clock + 1, true) > 0) {
+            worker->census_at = sched->clock + stuck_ns;
+        }
+    }
+    return worker->census_at;
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: the table and the lives of its entries (see bridge/descriptor.h).
+ * Threads: any; the end of a life runs on the performer's thread.
+ * Memory: address space for PN_DESCRIPTORS_MAX entries, reserved once and for the process; pages are touched by the numbers in use.
+ */
+#include "descriptor.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "listener.h"
+#include "runtime.h"
+
+#define CLOSING  ((uint64_t)1 << 31)
+#define HOLDS(l) ((uint32_t)(l) & 0x7fffffffu)
+#define LIFE(l)  ((uint32_t)((l) >> 32))
+
+static pn_descriptor *table;
+static pthread_once_t table_once = PTHREAD_ONCE_INIT;
+
+static void reserve_table(void) {
+    void *memory = mmap(NULL, PN_DESCRIPTORS_MAX * sizeof *table, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    table = memory == MAP_FAILED ? NULL : memory;
+}
+
+static void reset_slot(pn_slot *slot, int direction) {
+    PN_ASSERT(atomic_load_explicit(&slot->word, memory_order_relaxed) == PN_SLOT_IDLE); /* ours alone by now */
+    slot->direction = (uint8_t)direction;
+    slot->armed = false;
+    slot->message.deliver = pn_perform_slot;
+}
+
+int pn_descriptor_open(int fd, pn_driver *performer, bool borrowed, pn_descriptor **descriptor) {
+    (void)pthread_once(&table_once, reserve_table);
+    if (!table) {
+        return PIRN_ENOMEM;
+    }
+    if ((unsigned)fd >= PN_DESCRIPTORS_MAX) {
+        return PIRN_ELIMIT;
+    }
+    pn_descriptor *d = &table[fd];
+    /* acquire: pairs with the release that ended the life before, in end_life. */
+    uint64_t life = atomic_load_explicit(&d->life, memory_order_acquire);
+    if ((uint32_t)life != 0) { /* held, or closing and not yet ended */
+        PN_ASSERT(borrowed);   /* the kernel gave us a number that we still use */
+        return PIRN_EBUSY;
+    }
+    /* Generations start at 1, so that {0} names no socket. acq_rel: of two borrowers of one number one gets it. */
+    uint64_t next = (uint64_t)(LIFE(life) == UINT32_MAX ? 1 : LIFE(life) + 1) << 32 | 1;
+    if (!atomic_compare_exchange_strong_explicit(&d->life, &life, next, memory_order_acq_rel, memory_order_relaxed)) {
+        return PIRN_EBUSY;
+    }
+    d->watch.on_event = pn_perform_event;
+    d->fd = fd;
+    d->performer = performer;
+    d->ready = PN_READY_READ | PN_READY_WRITE; /* unknown: the first call tells */
+    d->registered = d->closed = d->hung_up = d->stream = d->charged = false;
+    d->borrowed = borrowed;
+    d->listener = NULL;
+    d->peer = (struct sockaddr_in6){0};
+    d->close_message.deliver = pn_perform_close;
+    reset_slot(&d->slot[PN_IN], PN_IN);
+    reset_slot(&d->slot[PN_OUT], PN_OUT);
+    *descriptor = d;
+    return 0;
+}
+
+pirn_socket pn_descriptor_handle(const pn_descriptor *descriptor) {
+    uint64_t life = atomic_load_explicit(&descriptor->life, memory_order_relaxed); /* the caller has a hold */
+    return (pirn_socket){(uint64_t)LIFE(life) << 32 | (uint32_t)descriptor->fd};
+}
+
+static pn_descriptor *entry_of(pirn_socket handle) {
+    uint32_t fd = (uint32_t)handle.id;
+    return table && handle.id != 0 && fd < PN_DESCRIPTORS_MAX ? &table[fd] : NULL;
+}
+
+pn_descriptor *pn_descriptor_hold(pirn_socket handle) {
+    pn_descriptor *d = entry_of(handle);
+    if (!d) {
+        return NULL;
+    }
+    uint64_t life = atomic_load_explicit(&d->life, memory_order_relaxed);
+    do {
+        if (LIFE(life) != (uint32_t)(handle.id >> 32) || HOLDS(life) == 0 || (life & CLOSING)) {
+            return NULL;
+        }
+        /* acquire: what the opener wrote before it gave the handle away. */
+    } while (!atomic_compare_exchange_weak_explicit(&d->life, &life, life + 1, memory_order_acquire,
+                                                    memory_order_relaxed));
+    return d;
+}
+
+/* Performer: nobody holds it any more. Free the entry first, then the number. */
+static void end_life(pn_message *message) {
+    pn_descriptor *d = PN_CONTAINER_OF(message, pn_descriptor, close_message);
+    pn_driver *performer = d->performer;
+    struct pirn_listener *listener = d->listener;
+    int fd = d->fd;
+    if (d->registered) {
+        performer->watched--;
+    }
+    if (d->charged) {
+        pn_worker_load_add(d->charged_home, -1);
+    }
+    uint64_t life = atomic_load_explicit(&d->life, memory_order_relaxed);
+    /* release: publishes the idle entry to the next pn_descriptor_open of this number. */
+    atomic_store_explicit(&d->life, (uint64_t)LIFE(life) << 32, memory_order_release);
+    (void)close(fd); /* takes it out of the set too */
+    pn_driver_resume_paused(performer);
+    if (listener) {
+        pn_listener_connection_closed(listener);
+    }
+}
+
+void pn_descriptor_end_borrowed(pn_descriptor *d) {
+    PN_ASSERT(d->borrowed && !d->registered);
+    atomic_store_explicit(&d->slot[PN_IN].word, PN_SLOT_IDLE, memory_order_relaxed); /* published by the next store */
+    uint64_t life = atomic_load_explicit(&d->life, memory_order_relaxed);
+    /* release: as in end_life. The performer is done with the entry: its answer has arrived. */
+    atomic_store_explicit(&d->life, (uint64_t)LIFE(life) << 32, memory_order_release);
+}
+
+void pn_descriptor_release(pn_descriptor *d) {
+    /* acq_rel: all uses of the entry happen before its last release, and that before the end of its life. */
+    uint64_t before = atomic_fetch_sub_explicit(&d->life, 1, memory_order_acq_rel);
+    PN_ASSERT(HOLDS(before) > 0);
+    if (HOLDS(before) > 1) {
+        return;
+    }
+    /* The count stays 0 with the closing bit set, so nobody takes the entry until end_life has run. */
+    if (d->performer == pn_driver_self()) {
+        end_life(&d->close_message);
+    } else {
+        d->close_message.deliver = end_life;
+        pn_port_post(&d->performer->port, &d->close_message);
+    }
+}
+
+bool pn_descriptor_begin_close(pirn_socket handle, pn_descriptor **descriptor) {
+    pn_descriptor *d = entry_of(handle);
+    if (!d) {
+        return false;
+    }
+    uint64_t life = atomic_load_explicit(&d->life, memory_order_relaxed);
+    do {
+        if (LIFE(life) != (uint32_t)(handle.id >> 32) || HOLDS(life) == 0 || (life & CLOSING)) {
+            return false;
+        }
+        /* acq_rel: the closer's writes before, the opener's writes seen. */
+    } while (!atomic_compare_exchange_weak_explicit(&d->life, &life, life | CLOSING, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    *descriptor = d;
+    return true;
+}

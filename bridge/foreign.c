@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: calls from threads that pirn did not start: send into a channel, start a tasklet.
+ *
+ * Threads: any. The gate: one per run of the runtime, shared by that run's handles, outlives the runtime as long as a handle is
+ *       open. Its `calls` word counts the foreign calls under way and says whether the runtime is over.
+ * Invariants: (1) a call touches the runtime only between a successful enter and its leave; (2) stop sets OVER and then waits until
+ *       `calls` is down to it: afterwards no foreign call is inside and none can come; (3) each open handle counts as one
+ *       outside thing (live.h) while its gate is open.
+ * A call from a worker does not count itself: its runtime cannot end around it, and a send may switch to the
+ *       receiver in the middle, for as long as that likes.
+ * Lifetime: the gate is held by the runtime and by each handle. A handle closed while the runtime runs travels to worker 0 as a message:
+ *       a wake that may have been the last possible one is gone, so the judge of deadlocks must look again.
+ */
+#include "foreign.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "channel.h"
+#include "live.h"
+#include "runtime.h"
+
+/* In `calls`: the lowest bit, and what one call under way adds. */
+enum { OVER = 1, CALL = 2 };
+
+/* Tasklets started by foreign threads that have not had their first turn. */
+#define SPAWNS_WAITING_MAX 65536
+
+typedef struct gate {
+    /* any thread */
+    _Atomic(uint64_t) calls;
+    /* under gate_mutex */
+    unsigned holds;
+    unsigned handles; /* open ones, each an outside thing                                                */
+} gate;
+
+struct pirn_foreign {
+    pn_message closing; /* to worker 0, when closed                                                      */
+    gate *gate;         /* immutable                                                                    */
+};
+
+static pthread_mutex_t gate_mutex = PTHREAD_MUTEX_INITIALIZER;
+static gate *current; /* under gate_mutex; NULL: no runtime                                              */
+static _Atomic(uint32_t) spawns_waiting;
+
+static void lock_gates(void) {
+    PN_ASSERT(pthread_mutex_lock(&gate_mutex) == 0);
+}
+
+static void unlock_gates(void) {
+    PN_ASSERT(pthread_mutex_unlock(&gate_mutex) == 0);
+}
+
+/* gate_mutex held. */
+static void give_up(gate *held) {
+    if (--held->holds == 0) {
+        free(held);
+    }
+}
+
+/* ---- passing the gate ---- */
+
+static bool enter(gate *entered) {
+    if (pn_sched_self()) {
+        /* acquire: a closed gate is seen with what its closer did before; pairs with the or in pn_foreign_stop. */
+        return (atomic_load_explicit(&entered->calls, memory_order_acquire) & OVER) == 0;
+    }
+    /* acquire: the runtime as it was set up is seen; a call that comes after OVER sees that too, for both are changes of one word.
+     * Pairs with the or in pn_foreign_stop. */
+    uint64_t before = atomic_fetch_add_explicit(&entered->calls, CALL, memory_order_acquire);
+    if (before & OVER) {
+        /* relaxed: nothing was touched. */
+        atomic_fetch_sub_explicit(&entered->calls, CALL, memory_order_relaxed);
+        return false;
+    }
+    return true;
+}
+
+static void leave(gate *left) {
+    if (!pn_sched_self()) {
+        /* release: publishes what the call did to whoever waits for it; pairs with the acquire in pn_foreign_stop. */
+        atomic_fetch_sub_explicit(&left->calls, CALL, memory_order_release);
+    }
+}
+
+int pn_foreign_start(void) {
+    gate *fresh = calloc(1, sizeof *fresh);
+    if (!fresh) {
+        return PIRN_ENOMEM;
+    }
+    atomic_init(&fresh->calls, 0);
+    fresh->holds = 1;
+    lock_gates();
+    PN_ASSERT(!current);
+    current = fresh;
+    unlock_gates();
+    return 0;
+}
+
+void pn_foreign_stop(void) {
+    lock_gates();
+    gate *closed = current;
+    current = NULL;
+    unlock_gates();
+    if (!closed) {
+        return;
+    }
+    /* acq_rel: publishes the end, and acquires what earlier calls did; pairs with enter and leave. */
+    atomic_fetch_or_explicit(&closed->calls, OVER, memory_order_acq_rel);
+    /* acquire: pairs with the release in leave. A call under way never blocks, so this is a matter of microseconds unless
+     * its thread was preempted: then giving up the processor is what helps it. */
+    while (atomic_load_explicit(&closed->calls, memory_order_acquire) != OVER) {
+        sched_yield();
+    }
+    lock_gates();
+    for (; closed->handles > 0; closed->handles--) {
+        pn_outside_end();
+    }
+    give_up(closed);
+    unlock_gates();
+}
+
+/* ---- handles ---- */
+
+pirn_foreign *pirn_foreign_open(void) {
+    pirn_foreign *foreign = malloc(sizeof *foreign);
+    if (!foreign) {
+        return NULL;
+    }
+    lock_gates();
+    bool running = current != NULL;
+    if (running) {
+        foreign->gate = current;
+        current->holds++;
+        current->handles++;
+        pn_outside_begin();
+    }
+    unlock_gates();
+    if (!running) {
+        free(foreign);
+        return NULL;
+    }
+    return foreign;
+}
+
+/* Worker 0. That it woke for this is the point: it judges again before it sleeps. */
+static void deliver_closing(pn_message *message) {
+    free(PN_CONTAINER_OF(message, pirn_foreign, closing));
+}
+
+void pirn_foreign_close(pirn_foreign *foreign) {
+    if (!foreign) {
+        return;
+    }
+    gate *its_gate = foreign->gate;
+    bool running = enter(its_gate);
+    lock_gates();
+    /* Zero when the runtime ended in between and stop has counted all handles down. */
+    if (its_gate->handles > 0) {
+        its_gate->handles--;
+        pn_outside_end();
+    }
+    unlock_gates();
+    if (running) {
+        foreign->closing.deliver = deliver_closing;
+        pn_below->post(0, &foreign->closing);
+        leave(its_gate);
+    } else {
+        free(foreign);
+    }
+    lock_gates();
+    give_up(its_gate);
+    unlock_gates();
+}
+
+/* ---- calls ---- */
+
+static int send_now(pirn_channel *channel, const void *elem) {
+    if (!channel->shared) {
+        return PIRN_EINVAL;
+    }
+    /* A send only reads its element. */
+    pirn_case one = {.channel = channel, .direction = PIRN_SEND, .elem = (void *)(uintptr_t)elem};
+    int chosen = pn_channel_operate(&one, 1, PIRN_NOW, "pirn_post");
+    return chosen < 0 ? chosen : one.status;
+}
+
+int pirn_post(pirn_foreign *foreign, pirn_channel *channel, const void *elem) {
+    if (!enter(foreign->gate)) {
+        return PIRN_ECLOSED;
+    }
+    int error = send_now(channel, elem);
+    leave(foreign->gate);
+    return error;
+}
+
+/* A tasklet on its way from a foreign thread: a message until it is delivered, then the clean-up of the tasklet, which core frees
+ * with free(): so the clean-up comes first. */
+typedef struct spawn {
+    pn_cleanup cleanup;
+    pn_message message;
+    pirn_fn fn;
+    void *arg;
+    const char *file;
+    int line;
+    bool started; /* home                                                                               */
+} spawn;
+
+_Static_assert(offsetof(spawn, cleanup) == 0, "core frees the clean-up, and with it the whole spawn");
+
+static void count_started(spawn *one) {
+    one->started = true;
+    /* relaxed: a bound, nothing is published by it. */
+    atomic_fetch_sub_explicit(&spawns_waiting, 1, memory_order_relaxed);
+}
+
+/* However the tasklet ends: one that was struck before its first turn does not wait any more either. */
+static void end_spawn(void *arg) {
+    spawn *one = arg;
+    if (!one->started) {
+        count_started(one);
+    }
+}
+
+static int run_spawn(void *arg) {
+    spawn *one = arg;
+    count_started(one);
+    return one->fn(one->arg);
+}
+
+static void deliver_spawn(pn_message *message) {
+    spawn *one = PN_CONTAINER_OF(message, spawn, message);
+    pn_sched *sched = pn_sched_self();
+    char name[PN_NAME_BYTES];
+    snprintf(name, sizeof name, "%p", (void *)(uintptr_t)one->fn); /* what a tasklet without a name is called */
+    pirn_spawn_options options;
+    pirn_spawn_options_init(&options);
+    options.name = name;
+    pn_tasklet *tasklet = pn_tasklet_spawn(sched, &options, run_spawn, one, one->file, one->line);
+    if (!tasklet) {
+        pn_report_error(sched, PIRN_ENOMEM, "no memory for the tasklet that a foreign thread started at %s:%d",
+                        one->file, one->line);
+        count_started(one);
+        free(one);
+        return;
+    }
+    one->cleanup = (pn_cleanup){.fn = end_spawn, .arg = one};
+    tasklet->cleanups = &one->cleanup;
+}
+
+/* The bound: a thread that starts tasklets faster than workers can run them must hear of it. */
+static bool count_waiting(void) {
+    /* relaxed: as in count_started. */
+    if (atomic_fetch_add_explicit(&spawns_waiting, 1, memory_order_relaxed) < SPAWNS_WAITING_MAX) {
+        return true;
+    }
+    atomic_fetch_sub_explicit(&spawns_waiting, 1, memory_order_relaxed);
+    return false;
+}
+
+int pirn_foreign_spawn_at(pirn_foreign *foreign, pirn_fn fn, void *arg, const char *file, int line) {
+    spawn *one = malloc(sizeof *one);
+    if (!one) {
+        return PIRN_ENOMEM;
+    }
+    *one = (spawn){.message.deliver = deliver_spawn, .fn = fn, .arg = arg, .file = file, .line = line};
+    int error = PIRN_ECLOSED;
+    if (enter(foreign->gate)) {
+        error = count_waiting() ? 0 : PIRN_ELIMIT;
+        if (error == 0) {
+            pn_below->post(pn_worker_least_loaded(), &one->message);
+        }
+        leave(foreign->gate);
+    }
+    if (error != 0) {
+        free(one);
+    }
+    return error;
+}

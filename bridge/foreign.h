@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: the gate between foreign threads and one run of the runtime.
+ * Threads: start and stop: whoever runs the runtime's life.
+ */
+#ifndef PN_FOREIGN_H
+#define PN_FOREIGN_H
+
+#include <pirn/offload.h>
+
+/* From now on pirn_foreign_open() works. After the workers exist; 0 or PIRN_ENOMEM. */
+int pn_foreign_start(void);
+
+/* Shut the gate: calls give PIRN_ECLOSED from now on; returns when none is under way. While the workers still deliver: what
+ * came through is in their inboxes. Handles that are still open stay valid, and count as outside things no more. Calling it
+ * twice, or without a start, does nothing. */
+void pn_foreign_stop(void);
+
+#endif

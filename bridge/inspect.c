@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: pirn_inspect over all workers: one message goes from worker to worker, each writes its part, and comes home.
+ * Threads: the asker, a tasklet; each part by its own worker, between two tasklets.
+ * Lifetime: the tour lies on the asker's stack: it waits for it, shielded and without a deadline (each hop is one look at an inbox),
+ *       and looks at its own deadline only before it starts.
+ */
+#include <stdlib.h>
+
+#include "inspect.h"
+#include "live.h"
+#include "runtime.h"
+
+typedef struct tour {
+    pn_message message;
+    pn_waiter *waiter;
+    pirn_snapshot *snapshot;
+    size_t max;
+    unsigned worker, home;
+    int error;
+} tour;
+
+static void deliver_home(pn_message *message) {
+    pn_waiter_complete(PN_CONTAINER_OF(message, tour, message)->waiter);
+}
+
+static unsigned count_inbox(const pn_worker *worker) {
+    return pn_inbox_empty(&worker->driver.port.inbox) ? 0 : 1; /* a stack of unknown height: some, or none */
+}
+
+static void deliver_to_worker(pn_message *message) {
+    tour *t = PN_CONTAINER_OF(message, tour, message);
+    pn_worker *worker = pn_worker_self();
+    pirn_snapshot *s = t->snapshot;
+    int error = pn_inspect_sched(&worker->sched, &s->workers[t->worker], t->max, &s->tasklets, &s->tasklet_count,
+                                 &s->truncated);
+    s->workers[t->worker].inbox = count_inbox(worker);
+    s->live += worker->sched.counts.live;
+    s->parked += worker->sched.counts.parked;
+    s->deferreds += worker->sched.counts.deferreds;
+    t->error = error != 0 ? error : t->error;
+    t->worker++;
+    bool last = t->worker == pn_runtime_current.worker_count;
+    message->deliver = last ? deliver_home : deliver_to_worker;
+    pn_below->post(last ? t->home : t->worker, message);
+}
+
+static int visit_all(pirn_snapshot *snapshot, size_t max) {
+    pn_waiter waiter;
+    pn_waiter_init(&waiter, PN_ON_WORKERS, NULL);
+    waiter.external = true;
+    tour t = {.message.deliver = deliver_to_worker,
+              .waiter = &waiter,
+              .snapshot = snapshot,
+              .max = max,
+              .home = pn_sched_self()->options.id};
+    pirn_shield_enter();
+    pn_below->post(0, &t.message);
+    int error = pn_wait(&waiter, PIRN_FOREVER, NULL);
+    pirn_shield_leave();
+    PN_ASSERT(error == 0);
+    return t.error;
+}
+
+int pirn_inspect(size_t tasklets_max, pirn_snapshot **snapshot, pirn_time deadline) {
+    if (!snapshot) {
+        return PIRN_EINVAL;
+    }
+    int error = pn_may_wait("pirn_inspect", deadline == PIRN_NOW ? PIRN_FOREVER : deadline);
+    if (error != 0) {
+        return error;
+    }
+    if (deadline == PIRN_NOW) {
+        return PIRN_EAGAIN;
+    }
+    pirn_snapshot *s = calloc(1, sizeof *s);
+    if (!s) {
+        return PIRN_ENOMEM;
+    }
+    s->worker_count = pn_runtime_current.worker_count;
+    s->workers = calloc(s->worker_count, sizeof *s->workers);
+    error = s->workers ? visit_all(s, tasklets_max) : PIRN_ENOMEM;
+    if (error != 0) {
+        pirn_snapshot_drop(s);
+        return error;
+    }
+    s->records = pn_record_count();
+    *snapshot = s;
+    return 0;
+}
+
+void pirn_snapshot_drop(pirn_snapshot *snapshot) {
+    if (snapshot) {
+        free(snapshot->workers);
+        free(snapshot->tasklets);
+        free(snapshot);
+    }
+}

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: bind, accept by policy, stop (see bridge/listener.h).
+ * Threads: listen, serve, stop: a tasklet; accepting: the acceptor's driver.
+ * Accept policy (rule 3 of docs/design.md): the reactor accepts and gives each connection to the worker with the fewest; or each
+ *       worker has its own socket of a SO_REUSEPORT group and keeps what it accepts. A group alone would let a second program
+ *       join it, so the address is first bound once without SO_REUSEPORT: who is there already makes that fail.
+ */
+#include "listener.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "address.h"
+#include "descriptor.h"
+#include "live.h"
+#include "runtime.h"
+
+#define ACCEPTS_MAX     64 /* connections an acceptor takes before others get their turn */
+#define BACKLOG_DEFAULT 4096
+
+typedef struct acceptor {
+    pn_watch watch;
+    pn_node paused_link;
+    pn_message start;
+    struct pirn_listener *listener;
+    pn_driver *driver;
+    int fd;
+    bool in_set;
+} acceptor;
+
+struct pirn_listener {
+    int port;
+    unsigned connections_max;
+    pirn_connection_fn connection;
+    void *context;
+    char name[PN_NAME_BYTES];
+    bool serving, stopped;          /* the opener's                                                      */
+    pn_node registered;             /* in `listeners`, under its lock                                     */
+    _Atomic uint32_t holds;         /* opener and connections                                            */
+    _Atomic uint32_t open_count;    /* connections                                                       */
+    unsigned acceptor_count;
+    acceptor acceptors[PN_WORKERS_MAX];
+};
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static pn_list listeners = {{&listeners.head, &listeners.head}};
+
+/* ---- bind ---- */
+
+static int open_socket(const struct sockaddr *address, socklen_t address_bytes, bool group, int backlog, int *result) {
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -errno;
+    }
+    int on = 1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on); /* over connections in TIME_WAIT, not over listeners */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  /* inherited by what it accepts */
+    if (group) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+    }
+    if (bind(fd, address, address_bytes) != 0 || listen(fd, backlog) != 0) {
+        int error = -errno;
+        (void)close(fd);
+        return error;
+    }
+    *result = fd;
+    return 0;
+}
+
+static void close_sockets(pirn_listener *listener) {
+    for (unsigned i = 0; i < listener->acceptor_count; i++) {
+        if (listener->acceptors[i].fd >= 0) {
+            (void)close(listener->acceptors[i].fd);
+            listener->acceptors[i].fd = -1;
+        }
+    }
+}
+
+static int add_acceptor(pirn_listener *listener, pn_driver *driver, const struct sockaddr *address,
+                        socklen_t address_bytes, bool group, int backlog) {
+    acceptor *a = &listener->acceptors[listener->acceptor_count];
+    *a = (acceptor){.listener = listener, .driver = driver, .fd = -1};
+    int error = open_socket(address, address_bytes, group, backlog, &a->fd);
+    if (error == 0) {
+        listener->acceptor_count++;
+    }
+    return error;
+}
+
+/* One socket for the reactor or the single worker; or the probe, and then the group on the port that it got. */
+static int bind_all(pirn_listener *listener, struct sockaddr *address, socklen_t address_bytes, int backlog) {
+    pn_runtime *runtime = &pn_runtime_current;
+    bool group = runtime->options.mode == PIRN_MODE_THREADED && runtime->options.poll == PIRN_POLL_WORKER;
+    int error = add_acceptor(listener, runtime->reactor, address, address_bytes, false, backlog);
+    if (error != 0) {
+        return error;
+    }
+    struct sockaddr_storage bound;
+    socklen_t bound_bytes = sizeof bound;
+    if (getsockname(listener->acceptors[0].fd, (struct sockaddr *)&bound, &bound_bytes) != 0) {
+        return -errno;
+    }
+    listener->port = pn_address_port((struct sockaddr *)&bound);
+    if (!group) {
+        return 0;
+    }
+    close_sockets(listener);
+    listener->acceptor_count = 0;
+    pn_address_set_port(address, listener->port);
+    for (unsigned i = 0; i < runtime->worker_count && error == 0; i++) {
+        error = add_acceptor(listener, &runtime->workers[i].driver, address, address_bytes, true, backlog);
+    }
+    return error;
+}
+
+int pirn_listen(const char *address, const pirn_listen_options *options, pirn_listener **result) {
+    struct sockaddr_storage to;
+    socklen_t to_bytes;
+    if (!address || !result || pn_address_parse(address, &to, &to_bytes) != 0) {
+        return PIRN_EINVAL;
+    }
+    if (!pn_current()) {
+        return PIRN_ETHREAD;
+    }
+    pirn_listener *listener = calloc(1, sizeof *listener);
+    if (!listener) {
+        return PIRN_ENOMEM;
+    }
+    int backlog = options && options->backlog > 0 ? options->backlog : BACKLOG_DEFAULT;
+    listener->connections_max = options ? options->connections_max : 0;
+    atomic_init(&listener->holds, 1);
+    int error = bind_all(listener, (struct sockaddr *)&to, to_bytes, backlog);
+    if (error != 0) {
+        close_sockets(listener);
+        free(listener);
+        return error;
+    }
+    *result = listener;
+    return 0;
+}
+
+int pirn_listener_port(const pirn_listener *listener) {
+    return listener->port;
+}
+
+/* ---- connections ---- */
+
+static void release(pirn_listener *listener) {
+    /* acq_rel: all uses happen before the free. */
+    if (atomic_fetch_sub_explicit(&listener->holds, 1, memory_order_acq_rel) == 1) {
+        free(listener);
+    }
+}
+
+void pn_listener_connection_closed(pirn_listener *listener) {
+    atomic_fetch_sub_explicit(&listener->open_count, 1, memory_order_relaxed); /* a limit, nothing is published */
+    release(listener);
+}
+
+static int run_connection(void *arg) {
+    pn_descriptor *d = arg;
+    pirn_socket socket = pn_descriptor_handle(d);
+    int result = d->listener->connection(socket, d->listener->context);
+    (void)pirn_close(socket); /* PIRN_EBADF when it did so itself */
+    return result;
+}
+
+/* Home: the connection's tasklet is born. */
+static void deliver_birth(pn_message *message) {
+    pn_slot *slot = PN_CONTAINER_OF(message, pn_slot, message);
+    pn_descriptor *d = PN_CONTAINER_OF(slot, pn_descriptor, slot);
+    pirn_spawn_options options;
+    pirn_spawn_options_init(&options);
+    options.name = d->listener->name;
+    if (!pn_tasklet_spawn(pn_sched_self(), &options, run_connection, d, __FILE__, __LINE__)) {
+        pn_warn("no memory for the tasklet of a connection: it is closed");
+        (void)pirn_close(pn_descriptor_handle(d));
+    }
+}
+
+static void welcome(acceptor *a, pn_descriptor *d, const struct sockaddr_in6 *peer) {
+    pirn_listener *listener = a->listener;
+    d->stream = true;
+    d->peer = *peer;
+    d->listener = listener;
+    atomic_fetch_add_explicit(&listener->holds, 1, memory_order_relaxed);      /* we have one already */
+    atomic_fetch_add_explicit(&listener->open_count, 1, memory_order_relaxed); /* as in connection_closed */
+    pn_worker *self = pn_worker_self();
+    bool mine = self && &self->driver == a->driver;
+    d->charged_home = mine ? self->sched.options.id : pn_worker_least_loaded();
+    d->charged = true;
+    pn_worker_load_add(d->charged_home, 1);
+    d->slot[PN_IN].message.deliver = deliver_birth;
+    pn_driver_hand_back(a->driver, d->charged_home, &d->slot[PN_IN].message);
+}
+
+/* ---- accepting: driver's thread ---- */
+
+static void pause_until(acceptor *a, pirn_time resume_at) {
+    if (!pn_linked(&a->paused_link)) {
+        pn_list_append(&a->driver->paused, &a->paused_link);
+    }
+    if (resume_at < a->driver->resume_at) {
+        a->driver->resume_at = resume_at;
+    }
+}
+
+typedef enum verdict { GO_ON, NOTHING_LEFT, OUT_OF_ROOM } verdict;
+
+static verdict judge_error(int error) {
+    switch (error) {
+    case EAGAIN:
+        return NOTHING_LEFT;
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+        return OUT_OF_ROOM;
+    default:
+        return GO_ON; /* the connection died in the queue, or a signal came: the next one may live */
+    }
+}
+
+static verdict accept_one(acceptor *a) {
+    pirn_listener *listener = a->listener;
+    uint32_t open_count = atomic_load_explicit(&listener->open_count, memory_order_relaxed);
+    if (listener->connections_max > 0 && open_count >= listener->connections_max) {
+        return OUT_OF_ROOM;
+    }
+    struct sockaddr_in6 peer = {0};
+    socklen_t peer_bytes = sizeof peer;
+    int fd = accept4(a->fd, (struct sockaddr *)&peer, &peer_bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        return judge_error(errno);
+    }
+    pn_descriptor *d;
+    if (pn_descriptor_open(fd, a->driver, false, &d) != 0) {
+        (void)close(fd);
+        return OUT_OF_ROOM;
+    }
+    if (pn_perform_register(d) != 0) {
+        pn_warn("a connection could not be watched (fs.epoll.max_user_watches?): it is closed");
+        (void)pirn_close(pn_descriptor_handle(d));
+        return OUT_OF_ROOM;
+    }
+    welcome(a, d, &peer);
+    return GO_ON;
+}
+
+static void accept_some(acceptor *a) {
+    for (int i = 0; i < ACCEPTS_MAX; i++) {
+        switch (accept_one(a)) {
+        case GO_ON:
+            break;
+        case NOTHING_LEFT:
+            pn_readiness_expect(&a->driver->set, a->fd, PN_READY_READ);
+            return;
+        case OUT_OF_ROOM:
+            pause_until(a, pn_below->now() + PN_PAUSE_NS);
+            return;
+        }
+    }
+    pause_until(a, PIRN_NOW); /* edge-triggered: nobody tells us again of those that still wait */
+}
+
+static void connections_wait(pn_watch *watch, unsigned bits) {
+    (void)bits;
+    acceptor *a = PN_CONTAINER_OF(watch, acceptor, watch);
+    if (a->in_set && !pn_linked(&a->paused_link)) {
+        accept_some(a);
+    }
+}
+
+void pn_acceptor_resume(pn_node *node) {
+    accept_some(PN_CONTAINER_OF(node, acceptor, paused_link));
+}
+
+static void deliver_start(pn_message *message) {
+    acceptor *a = PN_CONTAINER_OF(message, acceptor, start);
+    int error = pn_readiness_add(&a->driver->set, a->fd, &a->watch, false);
+    PN_ASSERT(error == 0); /* the kernel had memory for the socket a moment ago */
+    a->in_set = true;
+    a->driver->watched++;
+}
+
+int pirn_serve(pirn_listener *listener, const char *name, pirn_connection_fn connection, void *context) {
+    if (!connection || listener->stopped) {
+        return PIRN_EINVAL;
+    }
+    if (listener->serving) {
+        return PIRN_EALREADY;
+    }
+    listener->serving = true;
+    listener->connection = connection;
+    listener->context = context;
+    strncpy(listener->name, name ? name : "connection", sizeof listener->name - 1);
+    pthread_mutex_lock(&registry_lock);
+    pn_list_append(&listeners, &listener->registered);
+    pthread_mutex_unlock(&registry_lock);
+    pn_outside_begin();
+    for (unsigned i = 0; i < listener->acceptor_count; i++) {
+        acceptor *a = &listener->acceptors[i];
+        a->watch.on_event = connections_wait;
+        a->start.deliver = deliver_start;
+        pn_port_post(&a->driver->port, &a->start);
+    }
+    return 0;
+}
+
+/* ---- stop ---- */
+
+/* One message that visits every acceptor's driver, then every worker, so that it arrives after the last birth, and comes
+ * home. On the stopper's stack: it waits for it, shielded and without a deadline. */
+typedef struct tour {
+    pn_message message;
+    pn_waiter *waiter;
+    pirn_listener *listener;
+    unsigned acceptor, worker, home;
+} tour;
+
+static void deliver_home(pn_message *message) {
+    pn_waiter_complete(PN_CONTAINER_OF(message, tour, message)->waiter);
+}
+
+static void deliver_to_worker(pn_message *message) {
+    tour *t = PN_CONTAINER_OF(message, tour, message);
+    t->worker++;
+    bool last = t->worker == pn_runtime_current.worker_count;
+    message->deliver = last ? deliver_home : deliver_to_worker;
+    pn_below->post(last ? t->home : t->worker, message);
+}
+
+static void deliver_to_acceptor(pn_message *message) {
+    tour *t = PN_CONTAINER_OF(message, tour, message);
+    acceptor *a = &t->listener->acceptors[t->acceptor];
+    if (pn_linked(&a->paused_link)) {
+        pn_node_unlink(&a->paused_link);
+    }
+    if (a->in_set) {
+        a->in_set = false;
+        a->driver->watched--;
+    }
+    (void)close(a->fd); /* takes it out of the set too */
+    a->fd = -1;
+    t->acceptor++;
+    if (t->acceptor < t->listener->acceptor_count) {
+        pn_port_post(&t->listener->acceptors[t->acceptor].driver->port, message);
+    } else {
+        message->deliver = deliver_to_worker;
+        pn_driver_hand_back(a->driver, 0, message); /* behind the births of this turn */
+    }
+}
+
+static void stop(pirn_listener *listener) {
+    if (!listener->serving || listener->stopped) {
+        return;
+    }
+    listener->stopped = true;
+    pthread_mutex_lock(&registry_lock);
+    pn_node_unlink(&listener->registered);
+    pthread_mutex_unlock(&registry_lock);
+    pn_waiter waiter;
+    pn_waiter_init(&waiter, PN_ON_WORKERS, NULL);
+    waiter.external = true;
+    tour t = {.message.deliver = deliver_to_acceptor,
+              .waiter = &waiter,
+              .listener = listener,
+              .home = pn_sched_self()->options.id};
+    pirn_shield_enter();
+    pn_port_post(&listener->acceptors[0].driver->port, &t.message);
+    int error = pn_wait(&waiter, PIRN_FOREVER, NULL);
+    pirn_shield_leave();
+    PN_ASSERT(error == 0);
+    pn_outside_end();
+}
+
+void pirn_listener_close(pirn_listener *listener) {
+    if (!listener) {
+        return;
+    }
+    PN_ASSERT(pn_current());
+    stop(listener);
+    close_sockets(listener);
+    release(listener);
+}
+
+void pn_listeners_close_all(void) {
+    for (;;) {
+        pthread_mutex_lock(&registry_lock);
+        pn_node *node = pn_list_first(&listeners);
+        pthread_mutex_unlock(&registry_lock);
+        if (!node) {
+            return;
+        }
+        stop(PN_CONTAINER_OF(node, pirn_listener, registered));
+    }
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: the one running runtime as the bridge sees it: workers, the reactor's driver, options. Filled in by
+ *       reactor_thread/runtime.c before the first thread starts, and immutable while they run.
+ * Threads: any may read between start and stop.
+ */
+#ifndef PN_RUNTIME_H
+#define PN_RUNTIME_H
+
+#include <pirn/runtime.h>
+
+#include "driver.h"
+#include "worker.h"
+
+typedef struct pn_runtime {
+    pirn_options options;      /* with defaults filled in                                               */
+    unsigned worker_count;
+    pn_worker *workers;        /* [worker_count]                                                        */
+    pn_driver *reactor;        /* single mode: worker 0's driver                                        */
+} pn_runtime;
+
+extern pn_runtime pn_runtime_current;
+
+/* Post to the reactor's thread: `deliver` runs there, on no tasklet (single mode: worker 0's own context). Any thread. The doorbell of a
+ * worker's post may wait for that worker's next look at its inbox, at most 16 posts. */
+void pn_reactor_post(pn_message *message);
+/* Whether the calling thread is the one that runs the reactor, outside any tasklet. */
+bool pn_reactor_is_here(void);
+
+#endif

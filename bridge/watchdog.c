@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: one thread that looks at each worker and the reactor twice per slice_warn, and reports who has not moved since.
+ *
+ * A look compares plain counters of the other thread with those of the last look: dispatches, the dispatch budget (a yield with
+ *       nobody else to run counts there), turns. Reading them while their owner writes them is a race without harm: they are
+ *       aligned words, and one that is a moment old makes a report one look later. A report is checked against them
+ *       once more, by the watched thread itself where it answers (watchdog_stack.h): a slice that has just ended is not accused.
+ * What counts is the time that a slice had its thread or blocked it. Time in which the thread was ready and got no processor, for the
+ *       machine is overloaded, is subtracted: it says nothing about the tasklet. The kernel keeps that time in schedstat, and
+ *       brings it up to date when the thread runs again: so it is read when the thread has answered.
+ * States: TICKING -> DEEP after a second in which everybody slept -> TICKING by the first notice. Deep sleep is entered with the
+ *       doorbell's protocol: DEEP; full fence; is everybody away still? The other side: no more away; full fence; DEEP? So of a
+ *       worker that wakes and a watchdog that falls asleep at least one sees the other.
+ * Threads: the watchdog's own; start and stop: the runtime's; notice: any watched thread.
+ * Lifetime: the watched live from start to stop.
+ * Rejected: a timer signal per worker (each tick would interrupt system calls of healthy workers); a clock read per dispatch (costs
+ *       as much as the dispatch).
+ */
+#include "watchdog.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime.h"
+#include "thread.h"
+#include "watchdog_stack.h"
+
+#define QUIET_NS    PIRN_SECOND      /* of sleep all round, before the watchdog sleeps too              */
+#define TICK_MIN_NS PIRN_MILLISECOND /* whatever slice_warn is                                           */
+#define SILENT_SLICES 4              /* who gives no answer is reported without a stack after so many    */
+
+/* What a thread that gets on changes. */
+typedef struct sample {
+    uint64_t switches, turns;
+    const pn_tasklet *current;
+    unsigned budget;
+    bool away; /* asleep in its set                                                                      */
+} sample;
+
+/* One watched thread. The watchdog's own, but for what the pointers lead to. */
+typedef struct subject {
+    const pn_worker *worker; /* NULL: the reactor                                                        */
+    const pn_driver *driver;
+    uintptr_t low, high;     /* its own stack                                                            */
+    int schedstat_fd;        /* -1: this kernel keeps none                                               */
+    sample last;
+    pirn_time since;         /* when `last` was first seen                                               */
+    pirn_time starved_ns;    /* how long it had waited for a processor until then, since its start       */
+    bool reported;           /* this slice                                                               */
+} subject;
+
+enum { TICKING, DEEP };
+
+static struct {
+    /* any thread */
+    _Atomic(int) state;
+    /* under mutex */
+    pthread_mutex_t mutex;
+    pthread_cond_t changed; /* woken, or to stop                                                         */
+    bool stop;
+    /* immutable while it runs */
+    pthread_t thread;
+    bool started;
+    pirn_time slice_warn_ns;
+    /* the watchdog's own */
+    subject subjects[PN_WORKERS_MAX + 1];
+    unsigned count;
+    pirn_time quiet_since; /* PIRN_FOREVER: not quiet                                                    */
+} watchdog;
+
+/* Mutex and condition live as long as the process: a late notice may still be at them when the watchdog has stopped. */
+static pthread_once_t sleep_once = PTHREAD_ONCE_INIT;
+
+/* ---- looking ---- */
+
+__attribute__((no_sanitize("thread"), noinline)) static sample look(const subject *at) {
+    sample seen = {.turns = at->driver->turn_count, .away = pn_doorbell_away(&at->driver->port.bell)};
+    if (at->worker) {
+        const pn_sched *sched = &at->worker->sched;
+        seen.switches = sched->counts.switches;
+        seen.budget = sched->budget;
+        seen.current = sched->current;
+    }
+    return seen;
+}
+
+static bool same(const sample *a, const sample *b) {
+    return a->switches == b->switches && a->turns == b->turns && a->current == b->current && a->budget == b->budget &&
+           a->away == b->away;
+}
+
+/* How long the thread has been ready without a processor since its start: the second number of its schedstat. */
+static pirn_time starved_ns(const subject *at) {
+    char text[80];
+    ssize_t length = at->schedstat_fd < 0 ? -1 : pread(at->schedstat_fd, text, sizeof text - 1, 0);
+    if (length <= 0) {
+        return 0;
+    }
+    text[length] = '\0';
+    char *second = strchr(text, ' ');
+    return second ? (pirn_time)strtoll(second, NULL, 10) : 0;
+}
+
+/* ---- reporting ---- */
+
+static void print_frame(unsigned number, uintptr_t address) {
+    Dl_info place;
+    /* A return address may lie behind the end of the function that called last. */
+    uintptr_t inside = number == 0 ? address : address - 1;
+    if (!dladdr((void *)inside, &place) || !place.dli_fname) {
+        pn_warn("    #%u 0x%lx", number, (unsigned long)address);
+        return;
+    }
+    const char *slash = strrchr(place.dli_fname, '/');
+    const char *file = slash ? slash + 1 : place.dli_fname;
+    unsigned long offset = (unsigned long)(inside - (uintptr_t)place.dli_fbase);
+    if (place.dli_sname) {
+        pn_warn("    #%u %s+0x%lx (%s+0x%lx)", number, place.dli_sname,
+                (unsigned long)(inside - (uintptr_t)place.dli_saddr), file, offset);
+    } else {
+        pn_warn("    #%u %s+0x%lx", number, file, offset);
+    }
+}
+
+static void print_stack(const pn_stack_answer *answer) {
+    if (!answer || answer->depth == 0) {
+        pn_warn("    its thread did not tell its stack");
+        return;
+    }
+    for (unsigned i = 0; i < answer->depth; i++) {
+        print_frame(i, answer->addresses[i]);
+    }
+}
+
+static void print_line(const subject *at, const pn_tasklet *tasklet, long long for_ms) {
+    char label[80];
+    if (!at->worker) {
+        pn_warn("the reactor has been in one turn for %lld ms: a callback on its thread blocks", for_ms);
+    } else if (!tasklet) {
+        pn_warn("a callback has run for %lld ms on worker %u: nothing else runs there", for_ms,
+                at->worker->sched.options.id);
+    } else {
+        pn_warn("tasklet %s has run for %lld ms on worker %u without a park or yield (spawned at %s:%u)",
+                pn_tasklet_label(tasklet, label, sizeof label), for_ms, at->worker->sched.options.id, tasklet->file,
+                tasklet->line);
+    }
+}
+
+/* A copy of a running tasklet's record, for when its thread did not answer. */
+__attribute__((no_sanitize("thread", "address"), noinline)) static void copy_plainly(pn_tasklet *to,
+                                                                                     const pn_tasklet *from) {
+    const volatile unsigned char *source = (const volatile unsigned char *)from;
+    unsigned char *target = (unsigned char *)to;
+    for (size_t i = 0; i < sizeof *to; i++) {
+        target[i] = source[i];
+    }
+}
+
+/* Whether `at` is still in the slice that it was last seen in. */
+static bool still_there(const subject *at, const pn_stack_answer *answer) {
+    if (answer && at->worker) {
+        return answer->switches == at->last.switches && answer->has_tasklet == (at->last.current != NULL);
+    }
+    sample again = look(at);
+    return same(&again, &at->last);
+}
+
+/* Report the slice of `at`, if that holds against what its thread says. Returns whether it did. */
+static bool report(const subject *at, pirn_time now) {
+    const pn_stack_answer *answer = pn_stack_ask(at->driver->thread, at->low, at->high);
+    pirn_time slice_ns = now - at->since - (starved_ns(at) - at->starved_ns);
+    if (slice_ns < watchdog.slice_warn_ns || (!answer && slice_ns < SILENT_SLICES * watchdog.slice_warn_ns)) {
+        return false;
+    }
+    pn_tasklet copy;
+    const pn_tasklet *tasklet = NULL;
+    if (answer) {
+        tasklet = answer->has_tasklet ? &answer->tasklet : NULL;
+    } else if (at->last.current) {
+        copy_plainly(&copy, at->last.current);
+        copy.name[PN_NAME_BYTES - 1] = '\0';
+        tasklet = &copy;
+    }
+    if (!still_there(at, answer)) {
+        return false;
+    }
+    print_line(at, tasklet, (long long)(slice_ns / PIRN_MILLISECOND));
+    print_stack(answer);
+    return true;
+}
+
+/* A first look at a new slice. */
+static void begin_slice(subject *at, const sample *seen, pirn_time now) {
+    at->last = *seen;
+    at->since = now;
+    at->starved_ns = seen->away ? 0 : starved_ns(at);
+    at->reported = false;
+}
+
+/* Returns whether `at` gives reason to go on ticking. */
+static bool inspect(subject *at, pirn_time now) {
+    sample seen = look(at);
+    if (!same(&seen, &at->last)) {
+        begin_slice(at, &seen, now);
+        return true;
+    }
+    if (seen.away) {
+        return false;
+    }
+    if (!at->reported && now - at->since >= watchdog.slice_warn_ns) {
+        at->reported = report(at, now);
+    }
+    return true;
+}
+
+/* ---- sleeping ---- */
+
+/* mutex held. Returns when a watched thread woke, or to stop. */
+static void sleep_deeply(void) {
+    /* relaxed: the fence orders it. */
+    atomic_store_explicit(&watchdog.state, DEEP, memory_order_relaxed);
+    /* Between our announcement and our look at the others. Pairs with the fence in pn_watchdog_notice. */
+    atomic_thread_fence(memory_order_seq_cst);
+    bool all_away = true;
+    for (unsigned i = 0; i < watchdog.count && all_away; i++) {
+        all_away = pn_doorbell_away(&watchdog.subjects[i].driver->port.bell);
+    }
+    /* relaxed, here and below: changed from DEEP only under the mutex. */
+    while (all_away && !watchdog.stop && atomic_load_explicit(&watchdog.state, memory_order_relaxed) == DEEP) {
+        PN_ASSERT(pthread_cond_wait(&watchdog.changed, &watchdog.mutex) == 0);
+    }
+    /* Also when it ends here: notices that come later have nobody to wake. */
+    atomic_store_explicit(&watchdog.state, TICKING, memory_order_relaxed); /* under mutex */
+}
+
+void pn_watchdog_notice(void) {
+    /* Between the caller's wake (pn_doorbell_wake) and the look at the watchdog. Pairs with the fence in sleep_deeply. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (PN_LIKELY(atomic_load_explicit(&watchdog.state, memory_order_relaxed) == TICKING)) {
+        return;
+    }
+    PN_ASSERT(pthread_mutex_lock(&watchdog.mutex) == 0);
+    atomic_store_explicit(&watchdog.state, TICKING, memory_order_relaxed); /* under mutex */
+    PN_ASSERT(pthread_cond_signal(&watchdog.changed) == 0);
+    PN_ASSERT(pthread_mutex_unlock(&watchdog.mutex) == 0);
+}
+
+/* mutex held. */
+static void sleep_until(pirn_time when) {
+    struct timespec until = {.tv_sec = when / PIRN_SECOND, .tv_nsec = when % PIRN_SECOND};
+    int error = 0;
+    while (!watchdog.stop && error == 0) {
+        error = pthread_cond_timedwait(&watchdog.changed, &watchdog.mutex, &until);
+    }
+    PN_ASSERT(error == 0 || error == ETIMEDOUT);
+}
+
+/* Look at everybody once. */
+static void tick(pirn_time now) {
+    bool busy = false;
+    for (unsigned i = 0; i < watchdog.count; i++) {
+        busy = inspect(&watchdog.subjects[i], now) || busy;
+    }
+    if (busy) {
+        watchdog.quiet_since = PIRN_FOREVER;
+    } else if (watchdog.quiet_since == PIRN_FOREVER) {
+        watchdog.quiet_since = now;
+    }
+}
+
+static void *run_watchdog(void *arg) {
+    (void)arg;
+    pirn_time tick_ns = watchdog.slice_warn_ns / 2 > TICK_MIN_NS ? watchdog.slice_warn_ns / 2 : TICK_MIN_NS;
+    PN_ASSERT(pthread_mutex_lock(&watchdog.mutex) == 0);
+    while (!watchdog.stop) {
+        pirn_time now = pirn_now();
+        PN_ASSERT(pthread_mutex_unlock(&watchdog.mutex) == 0);
+        tick(now);
+        PN_ASSERT(pthread_mutex_lock(&watchdog.mutex) == 0);
+        if (watchdog.quiet_since != PIRN_FOREVER && now - watchdog.quiet_since >= QUIET_NS) {
+            sleep_deeply();
+            watchdog.quiet_since = PIRN_FOREVER;
+        }
+        sleep_until(pirn_after(tick_ns));
+    }
+    PN_ASSERT(pthread_mutex_unlock(&watchdog.mutex) == 0);
+    return NULL;
+}
+
+/* ---- life ---- */
+
+static void watch(const pn_worker *worker, const pn_driver *driver) {
+    subject *added = &watchdog.subjects[watchdog.count++];
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/schedstat", driver->thread_id);
+    *added = (subject){.worker = worker, .driver = driver, .since = pirn_now()};
+    added->schedstat_fd = open(path, O_RDONLY | O_CLOEXEC);
+    added->starved_ns = starved_ns(added);
+    pthread_attr_t attributes;
+    if (pthread_getattr_np(driver->thread, &attributes) == 0) {
+        void *bottom;
+        size_t bytes;
+        if (pthread_attr_getstack(&attributes, &bottom, &bytes) == 0) {
+            added->low = (uintptr_t)bottom;
+            added->high = added->low + bytes;
+        }
+        pthread_attr_destroy(&attributes);
+    }
+}
+
+static void watch_all(void) {
+    pn_runtime *runtime = &pn_runtime_current;
+    watchdog.count = 0;
+    for (unsigned i = 0; i < runtime->worker_count; i++) {
+        watch(&runtime->workers[i], &runtime->workers[i].driver);
+    }
+    if (runtime->reactor && runtime->reactor != &runtime->workers[0].driver) {
+        watch(NULL, runtime->reactor);
+    }
+}
+
+static void forget_all(void) {
+    for (; watchdog.count > 0; watchdog.count--) {
+        int fd = watchdog.subjects[watchdog.count - 1].schedstat_fd;
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+}
+
+static void init_sleep(void) {
+    pthread_condattr_t monotonic;
+    PN_ASSERT(pthread_condattr_init(&monotonic) == 0);
+    PN_ASSERT(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
+    PN_ASSERT(pthread_cond_init(&watchdog.changed, &monotonic) == 0);
+    PN_ASSERT(pthread_condattr_destroy(&monotonic) == 0);
+    PN_ASSERT(pthread_mutex_init(&watchdog.mutex, NULL) == 0);
+}
+
+int pn_watchdog_start(pirn_time slice_warn_ns) {
+    PN_ASSERT(!watchdog.started);
+    if (slice_warn_ns == PIRN_FOREVER) {
+        return 0;
+    }
+    int error = pn_stack_asking_start();
+    if (error != 0) {
+        return error;
+    }
+    PN_ASSERT(pthread_once(&sleep_once, init_sleep) == 0);
+    watch_all();
+    watchdog.stop = false;
+    watchdog.slice_warn_ns = slice_warn_ns;
+    watchdog.quiet_since = PIRN_FOREVER;
+    error = pn_thread_start(&watchdog.thread, PN_WATCHDOG, "watchdog", run_watchdog, NULL);
+    watchdog.started = error == 0;
+    if (error != 0) {
+        forget_all();
+        pn_stack_asking_stop();
+    }
+    return error;
+}
+
+void pn_watchdog_stop(void) {
+    if (!watchdog.started) {
+        return;
+    }
+    PN_ASSERT(pthread_mutex_lock(&watchdog.mutex) == 0);
+    watchdog.stop = true;
+    PN_ASSERT(pthread_cond_signal(&watchdog.changed) == 0);
+    PN_ASSERT(pthread_mutex_unlock(&watchdog.mutex) == 0);
+    PN_ASSERT(pthread_join(watchdog.thread, NULL) == 0);
+    watchdog.started = false;
+    forget_all();
+    pn_stack_asking_stop();
+}

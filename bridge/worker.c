@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: a worker's life, and the hooks through which core sleeps, looks at I/O and reaches other threads.
+ * Threads: the owner, but for post, load and the words of shared objects.
+ * The idle ladder (rule 8 of docs/design.md), here and in driver.c: own queue, inbox, readiness set, sleep until the next timer.
+ */
+#include "worker.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+#include "deadlock.h"
+#include "runtime.h"
+#include "shared.h"
+#include "thread.h"
+
+#define RING_AFTER 16 /* posts to the reactor that may share one ring */
+
+static _Thread_local pn_worker *self;
+
+pn_runtime pn_runtime_current;
+
+pn_worker *pn_worker_self(void) {
+    return self;
+}
+
+/* ---- load ---- */
+
+void pn_worker_load_add(unsigned home, int delta) {
+    /* relaxed: a hint for the next choice, nothing is published by it. */
+    _Atomic uint32_t *load = (_Atomic uint32_t *)&pn_runtime_current.workers[home].load;
+    atomic_fetch_add_explicit(load, (uint32_t)delta, memory_order_relaxed);
+}
+
+unsigned pn_worker_least_loaded(void) {
+    unsigned best = 0;
+    uint32_t best_load = UINT32_MAX;
+    for (unsigned i = 0; i < pn_runtime_current.worker_count; i++) {
+        const _Atomic uint32_t *word = (const _Atomic uint32_t *)&pn_runtime_current.workers[i].load;
+        uint32_t load = atomic_load_explicit(word, memory_order_relaxed); /* as in pn_worker_load_add */
+        if (load < best_load) {
+            best = i;
+            best_load = load;
+        }
+    }
+    return best;
+}
+
+/* ---- posting ---- */
+
+static void post(unsigned home, pn_message *message) {
+    pn_worker *target = &pn_runtime_current.workers[home];
+    if (target == self) {
+        pn_inbox_push_mpsc(&target->driver.port.inbox, message); /* awake: it is us */
+    } else {
+        pn_port_post(&target->driver.port, message);
+    }
+}
+
+static void ring_reactor_if_due(pn_worker *worker) {
+    if (worker->bells_due > 0) {
+        worker->bells_due = 0;
+        (void)pn_doorbell_ring(&pn_runtime_current.reactor->port.bell);
+    }
+}
+
+void pn_reactor_post(pn_message *message) {
+    pn_driver *reactor = pn_runtime_current.reactor;
+    if (!self) {
+        pn_port_post(&reactor->port, message);
+        return;
+    }
+    pn_inbox_push_mpsc(&reactor->port.inbox, message);
+    if (reactor != &self->driver && ++self->bells_due >= RING_AFTER) {
+        ring_reactor_if_due(self);
+    }
+}
+
+bool pn_reactor_is_here(void) {
+    return pn_driver_self() == pn_runtime_current.reactor && !pn_current();
+}
+
+/* ---- hooks ---- */
+
+static pirn_time monotonic_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (pirn_time)now.tv_sec * PIRN_SECOND + now.tv_nsec;
+}
+
+static void poll(pn_sched *sched) {
+    pn_worker *worker = sched->below;
+    ring_reactor_if_due(worker);
+    pn_driver_turn(&worker->driver, PIRN_NOW);
+    pn_census(worker);
+}
+
+static void idle(pn_sched *sched, pirn_time deadline) {
+    pn_worker *worker = sched->below;
+    ring_reactor_if_due(worker);
+    worker->no_timer = deadline == PIRN_FOREVER;
+    pirn_time census = pn_census(worker);
+    pn_driver_turn(&worker->driver, census < deadline ? census : deadline);
+    worker->no_timer = false;
+    pn_stack_trim(&sched->stacks);
+}
+
+static void around_sleep(pn_driver *driver, bool asleep) {
+    pn_worker *worker = PN_CONTAINER_OF(driver, pn_worker, driver);
+    if (worker->no_timer && asleep) {
+        pn_idle_begin(worker);
+    } else if (worker->no_timer) {
+        pn_idle_end(worker);
+    }
+}
+
+static unsigned count_workers(void) {
+    return pn_runtime_current.worker_count;
+}
+
+const pn_hooks pn_hooks_threads = {
+    .poll = poll,
+    .idle = idle,
+    .post = post,
+    .load = pn_shared_load,
+    .store = pn_shared_store,
+    .claim = pn_shared_claim,
+    .add = pn_shared_add,
+    .lock_init = pn_shared_lock_init,
+    .lock_fini = pn_shared_lock_fini,
+    .lock = pn_shared_lock,
+    .unlock = pn_shared_unlock,
+    .now = monotonic_now,
+    .thread_role = pn_thread_role_text,
+    .worker_count = count_workers,
+};
+
+/* ---- life ---- */
+
+int pn_worker_init(pn_worker *worker, unsigned id) {
+    const pirn_options *options = &pn_runtime_current.options;
+    bool sockets = options->mode == PIRN_MODE_SINGLE || options->poll == PIRN_POLL_WORKER;
+    int error = pn_driver_init(&worker->driver, sockets);
+    if (error != 0) {
+        return error;
+    }
+    pn_sched_options sched_options = {.id = id,
+                                      .stack_bytes = options->stack_bytes,
+                                      .seed = options->seed,
+                                      .on_error = options->on_error,
+                                      .on_error_context = options->on_error_context};
+    error = pn_sched_init(&worker->sched, &sched_options);
+    if (error != 0) {
+        pn_driver_fini(&worker->driver);
+        return error;
+    }
+    worker->sched.below = worker;
+    worker->driver.on_sleep = around_sleep;
+    worker->census_at = PIRN_FOREVER;
+    self = worker;
+    return 0;
+}
+
+void pn_worker_fini(pn_worker *worker) {
+    PN_ASSERT(worker == self);
+    (void)pn_inbox_drain(&worker->driver.port.inbox); /* messages to tasklets that are gone free themselves */
+    pn_sched_fini(&worker->sched);
+    pn_driver_fini(&worker->driver);
+    self = NULL;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: one worker: a scheduler and the driver it sleeps in. The hooks of core (pn_hooks_threads) end here.
+ * Threads: sched and driver are the owner's; `port` in the driver is everybody's; load is read by all.
+ */
+#ifndef PN_WORKER_H
+#define PN_WORKER_H
+
+#include <pthread.h>
+
+#include "driver.h"
+#include "sched.h"
+
+typedef struct pn_worker {
+    pn_sched sched;
+    pn_driver driver;
+    pthread_t thread;
+    bool started;
+    unsigned bells_due;      /* owner: posts to the reactor whose ring waits                             */
+    bool no_timer;           /* owner: it sleeps, if it does, until somebody comes                       */
+    pirn_time census_at;     /* owner: when to look for stuck tasklets; PIRN_FOREVER: no need            */
+    uint64_t census_switches; /* owner: dispatches when it last looked                                   */
+    pn_message report;       /* to the owner: print your part of a deadlock report                       */
+    /* owner writes, any thread reads: kept on a line of their own */
+    _Alignas(PN_CACHELINE) uint32_t load;  /* connections that live here: for "least loaded"             */
+    uint32_t idle;                         /* odd: it sleeps without a deadline; counts both ways          */
+} pn_worker;
+
+extern const pn_hooks pn_hooks_threads;
+
+/* On the owner thread. 0 or an error. */
+int pn_worker_init(pn_worker *worker, unsigned id);
+void pn_worker_fini(pn_worker *worker);
+pn_worker *pn_worker_self(void);
+/* The worker with the fewest connections. Any thread. */
+unsigned pn_worker_least_loaded(void);
+void pn_worker_load_add(unsigned home, int delta);
+
+#endif
