@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: pirn_looping_call: Twisted's LoopingCall as a tasklet that sleeps until the next multiple of its interval.
+ *
+ * Threads: the home worker; plain memory.
+ * Invariants: (1) the n-th call is never before start + n * interval, and of the ticks missed while `fn` runs none is made up for;
+ *       (2) stop never strikes a wait of the user's `fn`, only our own sleep between two calls; (3) the deferred gets exactly one
+ *       result, after the last call has returned.
+ * Lifetime: two holds, plain counts: the user's handle and the tasklet's.
+ * Choice: the tasklet is a daemon: a repeated call lives as long as its program and must not hold up its end. When it is
+ *       cancelled (by a shutdown) its deferred fires as after a stop: nobody is to blame.
+ */
+#include <pirn/reactor.h>
+
+#include <stdlib.h>
+
+#include "hooks.h"
+#include "sched.h"
+
+struct pirn_looping_call {
+    int64_t interval_ns;
+    bool now;
+    pirn_fn fn;
+    void *arg;
+    pirn_deferred *done;
+    pirn_tasklet tasklet;
+    unsigned holds;
+    bool sleeping; /* between two calls                                                              */
+    bool stopped;  /* no further call                                                                */
+    bool ended;    /* `done` has its result                                                          */
+};
+
+static void drop_hold(pirn_looping_call *call) {
+    if (--call->holds == 0) {
+        pirn_deferred_release(call->done);
+        free(call);
+    }
+}
+
+/* The first multiple of the interval after `now`, counted from `start`: so it neither drifts nor bunches. */
+static pirn_time next_tick(pirn_time start, pirn_time now, int64_t interval_ns) {
+    pirn_time next = 0;
+    int64_t ticks = (now - start) / interval_ns + 1;
+    bool far = __builtin_mul_overflow(ticks, interval_ns, &next) || __builtin_add_overflow(next, start, &next);
+    return far ? PIRN_FOREVER : next;
+}
+
+/* False: stopped or cancelled. */
+static bool wait_for_tick(pirn_looping_call *call, pirn_time start) {
+    if (call->interval_ns == 0) {
+        pirn_yield(); /* once a turn of the scheduler */
+    } else {
+        call->sleeping = true;
+        (void)pirn_sleep_until(next_tick(start, pirn_now(), call->interval_ns));
+        call->sleeping = false;
+    }
+    return !call->stopped && !pirn_cancelled();
+}
+
+/* The result of the last call: 0 after a stop. */
+static int run_calls(pirn_looping_call *call) {
+    pirn_time start = pirn_now();
+    int status = 0;
+    bool due = call->now ? !call->stopped : wait_for_tick(call, start);
+    while (due) {
+        status = call->fn(call->arg);
+        if (status != 0 || call->stopped) {
+            break;
+        }
+        due = wait_for_tick(call, start);
+    }
+    return pirn_cancelled() ? 0 : status;
+}
+
+/* What `fn` said with pirn_fail goes along as the cause. */
+static pirn_failure *failure_of(int status) {
+    pirn_failure *failure =
+        pirn_failure_make(status < 0 ? status : PIRN_EFAILED, "a repeated call returned %d", status);
+    if (failure) {
+        pirn_failure_because(failure, pirn_failure_clone(pn_current()->failure));
+    }
+    return failure;
+}
+
+/* The deferred's one result, after the last call. */
+static void end(pirn_looping_call *call, int status) {
+    call->ended = true;
+    if (status == 0) {
+        (void)pirn_deferred_fire(call->done, NULL, NULL);
+    } else {
+        (void)pirn_deferred_fail(call->done, failure_of(status));
+    }
+}
+
+static int body(void *arg) {
+    pirn_looping_call *call = arg;
+    end(call, run_calls(call));
+    return 0;
+}
+
+/* The tasklet is over; perhaps it was cancelled before its first turn, and the body never ran. */
+static void tasklet_ended(void *arg) {
+    pirn_looping_call *call = arg;
+    if (!call->ended) {
+        end(call, 0);
+    }
+    drop_hold(call);
+}
+
+/* A daemon tasklet with a clean-up that runs even if it never starts. */
+static bool start_tasklet(pirn_looping_call *call) {
+    pn_sched *sched = pn_sched_self();
+    pn_cleanup *cleanup = malloc(sizeof *cleanup);
+    if (!cleanup) {
+        return false;
+    }
+    pirn_spawn_options options;
+    pirn_spawn_options_init(&options);
+    options.name = "looping call";
+    options.flags = PIRN_DAEMON;
+    pn_tasklet *tasklet = pn_tasklet_spawn(sched, &options, body, call, __FILE__, __LINE__);
+    if (!tasklet) {
+        free(cleanup);
+        return false;
+    }
+    *cleanup = (pn_cleanup){.fn = tasklet_ended, .arg = call};
+    tasklet->cleanups = cleanup;
+    call->tasklet = pn_tasklet_handle(tasklet);
+    return true;
+}
+
+pirn_looping_call *pirn_looping_call_start(int64_t interval_ns, bool now, pirn_fn fn, void *arg) {
+    if (interval_ns < 0 || !fn || !pn_sched_self()) {
+        return NULL;
+    }
+    pirn_looping_call *call = calloc(1, sizeof *call);
+    if (!call) {
+        return NULL;
+    }
+    *call = (pirn_looping_call){.interval_ns = interval_ns, .now = now, .fn = fn, .arg = arg, .holds = 2};
+    call->done = pirn_deferred_create(NULL, NULL);
+    if (!call->done || !start_tasklet(call)) {
+        pirn_deferred_release(call->done);
+        free(call);
+        return NULL;
+    }
+    return call;
+}
+
+pirn_deferred *pirn_looping_call_done(pirn_looping_call *call) {
+    return call->done;
+}
+
+void pirn_looping_call_stop(pirn_looping_call *call) {
+    if (call->stopped || call->ended) {
+        return;
+    }
+    call->stopped = true;
+    if (call->sleeping) {
+        (void)pirn_throw(call->tasklet, PIRN_ECLOSED, true);
+    }
+}
+
+void pirn_looping_call_release(pirn_looping_call *call) {
+    if (call) {
+        pirn_looping_call_stop(call);
+        drop_hold(call);
+    }
+}
