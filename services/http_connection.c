@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: the connection tasklet: reads, parses, starts a request tasklet per request, one at a time and in order, and
+ *       watches the client while it runs.
+ *
+ * Threads: one tasklet of one worker; the request tasklet shares nothing with it but the outcome, through the join.
+ * States: IDLE -> HEAD (a part of a head is here) -> BODY -> RUNNING (a request tasklet is out) -> IDLE
+ *       Each has its time limit, counted from `phase_since`. A read that brings the whole request skips HEAD and BODY.
+ * While RUNNING: with no byte pending a read is out: the end of the stream or an error cancels the request (unless
+ *       half_closed clients are served). With bytes of the next request pending nothing is read: the client has to
+ *       wait too, so its pipeline is bounded by one buffer. The end of the request is not told to us: new bytes, a
+ *       timer or a strike make us look (pirn_join), so a keep-alive request costs no wake-up besides that of its
+ *       read.
+ * Invariants: (1) a request tasklet is always joined before the connection ends or writes; (2) no byte is parsed
+ *       while a request is out, nor after a refusal; (3) only this tasklet closes the socket.
+ * Lifetime: the connection's memory ends with the tasklet; pn_http_server_leave is the last to know of it.
+ * Rejected: a channel from request to connection: one more wake-up per request, to learn what the next read tells.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base.h"
+#include "http_exchange.h"
+#include "http_parse.h"
+#include "http_server.h"
+
+#define INPUT_BYTES_FIRST 2048u  /* in the connection itself: most heads fit, and an idle one holds no more */
+#define INPUT_BYTES_BODY  16384u /* while a body comes                                                    */
+#define LINGER_BYTES_MAX  65536u
+#define LINGER_NS         (2 * PIRN_SECOND)
+#define BODY_NS_PER_BYTE  (PIRN_SECOND / 500) /* the slowest body that is not cut off                      */
+
+typedef enum phase { IDLE, HEAD, BODY, RUNNING } phase;
+
+typedef struct connection {
+    pirn_http_server *server;
+    pirn_socket socket;
+    pn_http_member member;
+    pn_http_parser parser;
+    /* received and not used: [0, length) of input */
+    char *input;
+    size_t input_bytes, length;
+    phase phase;
+    pirn_time phase_since;
+    bool hungry; /* the parser has seen all of `input`, and wants more                           */
+    bool ended;  /* the client closed its sending side                                          */
+    bool closing;
+    bool linger; /* the client may still be sending: see linger()                                */
+    unsigned served;
+    /* the request under way, while RUNNING */
+    pirn_tasklet request;
+    pirn_http_exchange *exchange; /* not ours to touch, unless it never started                         */
+    pn_http_outcome outcome;
+    pirn_time handler_deadline;
+    bool client_closes; /* it said that it sends no other request                                       */
+    char first[INPUT_BYTES_FIRST];
+} connection;
+
+static void enter(connection *conn, phase next, pirn_time since) {
+    conn->phase = next;
+    conn->phase_since = since;
+}
+
+/* ---- writing, while no request is out ---- */
+
+/* Write a few bytes of our own. Nudges may come in between. */
+static int write_own(connection *conn, const char *bytes, size_t count) {
+    pirn_time deadline = pirn_after(conn->server->options.write_timeout_ns);
+    int rc = 0;
+    while (count > 0) {
+        size_t moved = 0;
+        rc = pirn_write(conn->socket, bytes, count, &moved, deadline);
+        bytes += moved;
+        count -= moved;
+        if (rc != 0 && rc != PN_HTTP_NUDGE) {
+            break;
+        }
+    }
+    return count == 0 ? 0 : rc;
+}
+
+/* Answer what cannot be read as a request, and close. */
+static void refuse(connection *conn, int status) {
+    const pirn_http_options *options = &conn->server->options;
+    char text[512];
+    size_t length = pn_http_refusal(status, text, sizeof text);
+    conn->closing = true;
+    conn->linger = write_own(conn, text, length) == 0;
+    if (options->on_access) {
+        char line[160], peer[64] = "?";
+        bool loopback;
+        (void)pirn_socket_peer(conn->socket, peer, sizeof peer, &loopback);
+        snprintf(line, sizeof line, "peer=%s method=- path=\"-\" status=%d bytes=%zu us=0", peer, status, length);
+        options->on_access(options->on_access_context, line);
+    }
+}
+
+/* ---- the request under way ---- */
+
+/* The request has been joined: what it came to. */
+static void settle(connection *conn) {
+    conn->request.id = 0;
+    if (!conn->outcome.started) { /* cancelled before its first turn */
+        pn_http_exchange_destroy(conn->exchange);
+    }
+    conn->exchange = NULL;
+    if (!conn->outcome.started || !conn->outcome.keep_alive) {
+        conn->closing = true;
+        conn->linger = conn->outcome.started && (!conn->client_closes || conn->length > 0) && !conn->ended;
+    }
+    enter(conn, IDLE, conn->outcome.ended_at);
+}
+
+/* The client is gone, or we have to go: end the request whatever it does. Its handler's clean-up may take its time. */
+static void abandon(connection *conn) {
+    (void)pirn_cancel(conn->request);
+    pirn_shield_enter();
+    while (pirn_join(conn->request, NULL, PIRN_FOREVER) != 0) {
+        /* PIRN_ENOMEM, for the message to another worker: it must be joined all the same. */
+        (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
+    }
+    pirn_shield_leave();
+    settle(conn);
+    conn->closing = true;
+    conn->linger = false;
+}
+
+static void cancel_overdue(connection *conn) {
+    conn->handler_deadline = PIRN_FOREVER; /* once */
+    (void)pirn_cancel(conn->request);
+}
+
+/* Wait for the request without reading. */
+static void await_request(connection *conn) {
+    int rc = pirn_join(conn->request, NULL, conn->handler_deadline);
+    if (rc == 0) {
+        settle(conn);
+    } else if (rc == PIRN_ETIMEDOUT) {
+        cancel_overdue(conn);
+    } else if (rc != PN_HTTP_NUDGE) {
+        abandon(conn);
+    }
+}
+
+/* Whether the request still runs; when not, it is settled. */
+static bool still_running(connection *conn) {
+    if (conn->request.id != 0 && pirn_join(conn->request, NULL, PIRN_NOW) == 0) {
+        settle(conn);
+    }
+    return conn->request.id != 0;
+}
+
+/* "GET /path", so that lists of tasklets can be read. */
+static void name_request(const pn_http_request *request, char *name, size_t name_bytes) {
+    snprintf(name, name_bytes, "%s %s", request->method, request->path);
+    for (char *at = name; *at; at++) {
+        if ((unsigned char)*at < 0x20 || *at == 0x7f) {
+            *at = '?';
+        }
+    }
+}
+
+static void spawn_request(connection *conn, pirn_http_exchange *exchange) {
+    char name[32];
+    pirn_spawn_options options;
+    pirn_spawn_options_init(&options);
+    name_request(exchange->request, name, sizeof name);
+    options.name = name;
+    options.flags = PIRN_JOINABLE | (conn->server->options.keep_home ? 0 : PIRN_ANYWHERE);
+    conn->outcome = (pn_http_outcome){.ended_at = exchange->started_at};
+    conn->exchange = exchange;
+    conn->request = pirn_spawn_with(&options, pn_http_dispatch, exchange);
+}
+
+/* A request is complete: hand it to a tasklet of its own. */
+static void start_request(connection *conn) {
+    const pirn_http_options *options = &conn->server->options;
+    pirn_http_exchange *exchange = pn_http_exchange_create();
+    if (!exchange) {
+        refuse(conn, 503);
+        return;
+    }
+    exchange->server = conn->server;
+    exchange->request = pn_http_parser_take(&conn->parser);
+    exchange->match = pn_http_routes_match(&conn->server->routes, exchange->request);
+    exchange->socket = conn->socket;
+    exchange->connection = pirn_self();
+    exchange->outcome = &conn->outcome;
+    exchange->started_at = pirn_now();
+    bool unlimited = exchange->match.route && (exchange->match.route->flags & PIRN_ROUTE_NO_DEADLINE);
+    exchange->handler_deadline = unlimited ? PIRN_FOREVER : exchange->started_at + options->handler_timeout_ns;
+    exchange->last = options->requests_max != PIRN_HTTP_NO_LIMIT && ++conn->served >= options->requests_max;
+    conn->client_closes = !exchange->request->keep_alive;
+    conn->handler_deadline = exchange->handler_deadline;
+    enter(conn, RUNNING, exchange->started_at);
+    spawn_request(conn, exchange);
+    if (conn->request.id == 0) {
+        pn_http_exchange_destroy(exchange);
+        refuse(conn, 503);
+    }
+}
+
+/* ---- reading ---- */
+
+static void continue_if_waited_for(connection *conn) {
+    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    bool nothing_yet = conn->length == 0 && conn->parser.request->body_bytes == 0;
+    conn->parser.wants_continue = false;
+    if (nothing_yet && write_own(conn, go_on, sizeof go_on - 1) != 0) {
+        conn->closing = true;
+    }
+}
+
+/* The parser wants more. The clock of the phase starts with its first byte, not with each. */
+static void go_hungry(connection *conn) {
+    conn->hungry = true;
+    if (conn->parser.phase == PN_HTTP_BODY && conn->phase != BODY) {
+        enter(conn, BODY, pirn_now());
+        if (conn->parser.wants_continue) {
+            continue_if_waited_for(conn);
+        }
+    } else if (conn->phase == IDLE && conn->length > 0) {
+        enter(conn, HEAD, pirn_now());
+    }
+}
+
+static void parse_input(connection *conn) {
+    size_t used;
+    int status = pn_http_parser_feed(&conn->parser, conn->input, conn->length, &used);
+    conn->length -= used;
+    if (conn->length > 0 && used > 0) {
+        memmove(conn->input, conn->input + used, conn->length);
+    }
+    if (status > 0) {
+        start_request(conn);
+    } else if (status < 0) {
+        refuse(conn, -status);
+    } else {
+        go_hungry(conn);
+    }
+}
+
+static bool grow_input(connection *conn, size_t bytes) {
+    char *input = malloc(bytes);
+    if (!input) {
+        return false;
+    }
+    memcpy(input, conn->input, conn->length);
+    if (conn->input != conn->first) {
+        free(conn->input);
+    }
+    conn->input = input;
+    conn->input_bytes = bytes;
+    return true;
+}
+
+/* Fit the buffer to what comes next: large for a body, small again when nothing is in it. False: no memory. */
+static bool make_room(connection *conn) {
+    const pirn_http_options *options = &conn->server->options;
+    if (conn->phase == BODY && conn->input_bytes < INPUT_BYTES_BODY) {
+        (void)grow_input(conn, INPUT_BYTES_BODY); /* without memory the small one does */
+    }
+    if (conn->length == 0 && conn->phase != BODY && conn->input != conn->first) {
+        free(conn->input);
+        conn->input = conn->first;
+        conn->input_bytes = sizeof conn->first;
+    }
+    if (conn->length < conn->input_bytes) {
+        return true;
+    }
+    /* Only a head may fill it, and the parser refuses one above these limits, so this ends. */
+    PN_ASSERT(conn->input_bytes <= 2 * (options->line_bytes_max + options->header_bytes_max + INPUT_BYTES_FIRST));
+    return grow_input(conn, conn->input_bytes * 2);
+}
+
+static pirn_time input_deadline(const connection *conn) {
+    const pirn_http_options *options = &conn->server->options;
+    pirn_time limit = options->idle_timeout_ns;
+    if (conn->phase == HEAD) {
+        limit = options->header_timeout_ns;
+    } else if (conn->phase == BODY) {
+        limit = options->body_timeout_ns + (pirn_time)conn->parser.request->body_bytes * BODY_NS_PER_BYTE;
+    }
+    pirn_time deadline = limit >= PIRN_FOREVER - conn->phase_since ? PIRN_FOREVER : conn->phase_since + limit;
+    return conn->phase == RUNNING && conn->handler_deadline < deadline ? conn->handler_deadline : deadline;
+}
+
+static void input_timed_out(connection *conn) {
+    if (conn->phase == HEAD || conn->phase == BODY) {
+        refuse(conn, 408);
+    } else if (conn->phase == IDLE) {
+        conn->closing = true;
+    } else if (still_running(conn)) {
+        pirn_time now = pirn_now();
+        if (now >= conn->handler_deadline) {
+            cancel_overdue(conn);
+        } else {
+            enter(conn, RUNNING, now); /* look again after another idle_timeout_ns */
+        }
+    } /* else it has ended since, and its idle time goes on from there */
+}
+
+/* The client closed its side: its request loses its reader, unless such clients are served. */
+static void input_ended(connection *conn) {
+    conn->ended = true;
+    if (!conn->server->options.half_closed && still_running(conn)) {
+        abandon(conn);
+    }
+}
+
+static void input_failed(connection *conn) {
+    if (conn->request.id != 0) {
+        abandon(conn);
+    }
+    conn->closing = true;
+    conn->linger = false;
+}
+
+static void receive(connection *conn) {
+    if (!make_room(conn)) {
+        refuse(conn, 503);
+        return;
+    }
+    size_t moved = 0;
+    int rc = pirn_read(conn->socket, conn->input + conn->length, conn->input_bytes - conn->length, &moved,
+                       input_deadline(conn));
+    if (rc == 0 && moved > 0) {
+        conn->length += moved;
+        conn->hungry = false;
+    } else if (rc == 0) {
+        input_ended(conn);
+    } else if (rc == PIRN_ETIMEDOUT) {
+        input_timed_out(conn);
+    } else if (rc == PN_HTTP_NUDGE) {
+        if (conn->request.id != 0) {
+            await_request(conn); /* either it has just ended, or the server drains and waits for it too */
+        }
+    } else {
+        input_failed(conn);
+    }
+}
+
+/* ---- the whole ---- */
+
+static void serve(connection *conn) {
+    while (!conn->closing) {
+        if (conn->request.id != 0) {
+            if (conn->length > 0 || conn->ended) {
+                await_request(conn);
+            } else {
+                receive(conn);
+            }
+        } else if (conn->length > 0 && !conn->hungry) {
+            parse_input(conn);
+        } else if (conn->ended || (conn->phase == IDLE && pn_http_server_draining(conn->server))) {
+            conn->closing = true;
+        } else {
+            receive(conn);
+        }
+    }
+}
+
+/* Closing a socket with unread bytes in it resets the connection, and the reset may overtake our last response. So:
+ * say that we are done, and read a little more, until the client has closed too. */
+static void linger(connection *conn) {
+    pirn_time deadline = pirn_after(LINGER_NS);
+    size_t total = 0;
+    if (pirn_shutdown(conn->socket) != 0) {
+        return;
+    }
+    while (total < LINGER_BYTES_MAX) {
+        size_t moved = 0;
+        int rc = pirn_read(conn->socket, conn->first, sizeof conn->first, &moved, deadline);
+        if ((rc != 0 && rc != PN_HTTP_NUDGE) || (rc == 0 && moved == 0)) {
+            return;
+        }
+        total += moved;
+    }
+}
+
+static void close_connection(connection *conn) {
+    if (conn->input != conn->first) {
+        free(conn->input);
+    }
+    if (conn->linger) {
+        linger(conn);
+    }
+    (void)pirn_close(conn->socket);
+    pn_http_parser_fini(&conn->parser);
+}
+
+int pn_http_connection(pirn_socket socket, void *context) {
+    pirn_http_server *server = context;
+    connection *conn = malloc(sizeof *conn);
+    if (!conn) {
+        (void)pirn_close(socket);
+        return 0;
+    }
+    memset(conn, 0, offsetof(connection, first));
+    conn->server = server;
+    conn->socket = socket;
+    conn->input = conn->first;
+    conn->input_bytes = sizeof conn->first;
+    pn_http_parser_init(&conn->parser, &server->options);
+    enter(conn, IDLE, pirn_now());
+    if (pn_http_server_enter(server, &conn->member)) {
+        serve(conn);
+    } else {
+        refuse(conn, 503);
+    }
+    close_connection(conn);
+    pn_http_server_leave(server, &conn->member);
+    free(conn);
+    return 0;
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: the inspector's route: takes a snapshot of all workers and answers with one of its faces; and the JSON one.
+ *
+ * Threads: a request tasklet; the snapshot is its own.
+ * Invariants: (1) only loopback peers are answered (PIRN_ROUTE_LOOPBACK); (2) every text of the snapshot is escaped:
+ *       names of tasklets contain what clients sent.
+ */
+#include "http_inspector.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TASKLETS_MAX      100000 /* for programs, of each worker                                           */
+#define TASKLETS_PER_PAGE 1000   /* for people                                                             */
+#define SNAPSHOT_PATIENCE (5 * PIRN_SECOND)
+
+const char *pn_http_mode_name(pirn_mode mode) {
+    return mode == PIRN_MODE_SINGLE ? "single" : "threaded";
+}
+
+const char *pn_http_poll_name(const pirn_runtime_info *info) {
+    return info->mode == PIRN_MODE_SINGLE || info->poll == PIRN_POLL_WORKER ? "worker" : "reactor";
+}
+
+const char *pn_http_guard_name(pirn_guard guard) {
+    switch (guard) {
+    case PIRN_GUARD_MADVISE:
+        return "madvise";
+    case PIRN_GUARD_MPROTECT:
+        return "mprotect";
+    case PIRN_GUARD_CANARY:
+        return "canary";
+    default:
+        return "auto";
+    }
+}
+
+void pn_http_duration(pirn_time nanoseconds, char *text, size_t text_bytes) {
+    int64_t seconds = nanoseconds / PIRN_SECOND;
+    if (nanoseconds < PIRN_MILLISECOND) {
+        snprintf(text, text_bytes, "%" PRId64 " µs", nanoseconds / PIRN_MICROSECOND);
+    } else if (seconds < 1) {
+        snprintf(text, text_bytes, "%" PRId64 " ms", nanoseconds / PIRN_MILLISECOND);
+    } else if (seconds < 60) {
+        snprintf(text, text_bytes, "%.1f s", (double)nanoseconds / (double)PIRN_SECOND);
+    } else if (seconds < 3600) {
+        snprintf(text, text_bytes, "%" PRId64 " min %" PRId64 " s", seconds / 60, seconds % 60);
+    } else {
+        snprintf(text, text_bytes, "%" PRId64 " h %" PRId64 " min", seconds / 3600, seconds / 60 % 60);
+    }
+}
+
+/* ---- JSON ---- */
+
+/* A string in quotes. Bytes that are no UTF-8 cannot be in it: names come from code, paths (decoded bytes) or types.
+ * To be sure, all bytes over 0x7e are written as \u00XX. */
+static int print_string(pirn_http_exchange *exchange, const char *text) {
+    char quoted[6 * 64 + 3]; /* the longest text of a snapshot is 64 bytes */
+    char *at = quoted;
+    *at++ = '"';
+    for (; *text && at < quoted + sizeof quoted - 8; text++) {
+        unsigned char byte = (unsigned char)*text;
+        if (byte == '"' || byte == '\\') {
+            *at++ = '\\';
+            *at++ = (char)byte;
+        } else if (byte < 0x20 || byte > 0x7e) {
+            at += snprintf(at, 7, "\\u%04x", byte);
+        } else {
+            *at++ = (char)byte;
+        }
+    }
+    *at++ = '"';
+    return pirn_http_write(exchange, quoted, (size_t)(at - quoted));
+}
+
+static int print_member(pirn_http_exchange *exchange, const char *name, const char *text) {
+    int rc = pirn_http_print(exchange, "\"%s\":", name);
+    return rc == 0 ? print_string(exchange, text) : rc;
+}
+
+static int json_worker(pirn_http_exchange *exchange, const pirn_worker_info *worker, bool first) {
+    return pirn_http_print(
+        exchange,
+        "%s{\"id\":%u,\"runnable\":%u,\"inbox\":%u,\"switches\":%" PRIu64 ",\"live\":%u,\"parked\":%u,"
+        "\"deferreds\":%u,\"spawned\":%" PRIu64 ",\"stacks_in_use\":%u,\"stacks_cached\":%u}",
+        first ? "" : ",", worker->id, worker->runnable, worker->inbox, worker->switches, worker->live, worker->parked,
+        worker->deferreds, worker->spawned, worker->stacks_in_use, worker->stacks_cached);
+}
+
+static int json_tasklet(pirn_http_exchange *exchange, const pirn_tasklet_info *tasklet, bool first) {
+    int rc = pirn_http_print(exchange, "%s{\"id\":%" PRIu64 ",", first ? "" : ",", tasklet->id);
+    rc = rc ? rc : print_member(exchange, "name", tasklet->name);
+    rc = rc ? rc : pirn_http_write(exchange, ",", 1);
+    rc = rc ? rc : print_member(exchange, "state", tasklet->state);
+    rc = rc ? rc : pirn_http_write(exchange, ",", 1);
+    rc = rc ? rc : print_member(exchange, "waiting_on", tasklet->waiting_on);
+    rc = rc ? rc : pirn_http_print(exchange, ",\"since_ns\":%" PRId64 ",", tasklet->since_ns);
+    rc = rc ? rc : print_member(exchange, "spawned_at", tasklet->spawned_at);
+    return rc ? rc
+              : pirn_http_print(exchange, ",\"worker\":%u,\"daemon\":%s}", tasklet->worker,
+                                tasklet->daemon ? "true" : "false");
+}
+
+int pn_http_inspector_json(pirn_http_exchange *exchange, const pirn_runtime_info *info, const pirn_snapshot *snapshot) {
+    int rc = pirn_http_field(exchange, "Content-Type", "application/json");
+    rc = rc ? rc
+            : pirn_http_print(exchange, "{\"mode\":\"%s\",\"poll\":\"%s\",\"guard\":\"%s\",\"workers\":[",
+                              pn_http_mode_name(info->mode), pn_http_poll_name(info), pn_http_guard_name(info->guard));
+    for (unsigned i = 0; rc == 0 && i < snapshot->worker_count; i++) {
+        rc = json_worker(exchange, &snapshot->workers[i], i == 0);
+    }
+    rc = rc ? rc : pirn_http_print(exchange, "],\"tasklets\":[");
+    for (size_t i = 0; rc == 0 && i < snapshot->tasklet_count; i++) {
+        rc = json_tasklet(exchange, &snapshot->tasklets[i], i == 0);
+    }
+    return rc ? rc
+              : pirn_http_print(exchange,
+                                "],\"truncated\":%s,\"counts\":{\"live\":%" PRIu64 ",\"parked\":%" PRIu64
+                                ",\"deferreds\":%" PRIu64 ",\"records\":%" PRIu64 "}}\n",
+                                snapshot->truncated ? "true" : "false", snapshot->live, snapshot->parked,
+                                snapshot->deferreds, snapshot->records);
+}
+
+/* ---- the route ---- */
+
+static int inspector(pirn_http_exchange *exchange, void *context) {
+    (void)context;
+    char format[16];
+    bool json = pirn_http_query_field(exchange, "format", format, sizeof format) >= 0 && strcmp(format, "json") == 0;
+    pirn_runtime_info info;
+    pirn_snapshot *snapshot;
+    int rc = pirn_runtime_describe(&info);
+    rc = rc ? rc : pirn_inspect(json ? TASKLETS_MAX : TASKLETS_PER_PAGE, &snapshot, pirn_after(SNAPSHOT_PATIENCE));
+    if (rc != 0) {
+        return rc;
+    }
+    rc = pirn_http_field(exchange, "Cache-Control", "no-store");
+    rc = rc ? rc : pirn_http_field(exchange, "X-Content-Type-Options", "nosniff");
+    rc = rc     ? rc
+         : json ? pn_http_inspector_json(exchange, &info, snapshot)
+                : pn_http_inspector_html(exchange, &info, snapshot);
+    pirn_snapshot_drop(snapshot);
+    return rc;
+}
+
+int pirn_http_inspector(pirn_http_server *server, const char *path) {
+    return pirn_http_route(server, "GET", path, PIRN_ROUTE_LOOPBACK, inspector, NULL);
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: the server's inside: options, routes, and the register of its connections, which live on several workers.
+ * Threads: see the groups. The lock is held for a few instructions, never across a park.
+ */
+#ifndef PN_HTTP_SERVER_H
+#define PN_HTTP_SERVER_H
+
+#include <pthread.h>
+
+#include <pirn/channel.h>
+#include <pirn/http.h>
+
+#include "hooks.h"
+#include "http_exchange.h"
+#include "http_route.h"
+#include "list.h"
+
+struct pirn_http_server {
+    /* immutable once it serves */
+    pirn_http_options options; /* with defaults filled in */
+    pn_http_routes routes;
+    bool serving;
+    pirn_listener *listener;
+    /* any thread, through pn_below */
+    pn_word draining;
+    /* under the lock */
+    pthread_mutex_t lock;
+    pn_list connections;
+    size_t connection_count;
+    pirn_channel *ended; /* while somebody waits for the last connection to end */
+};
+
+/* One connection's place in the register; part of the connection's memory. */
+typedef struct pn_http_member {
+    pn_node link;
+    pirn_tasklet tasklet;
+} pn_http_member;
+
+/* Enter the calling connection tasklet. False: there are connections_max already. It must leave in either case. */
+bool pn_http_server_enter(pirn_http_server *server, pn_http_member *member);
+/* The last call of a connection: after it the server may be gone. */
+void pn_http_server_leave(pirn_http_server *server, pn_http_member *member);
+
+static inline bool pn_http_server_draining(const pirn_http_server *server) {
+    return pn_below->load(&server->draining) != 0;
+}
+
+/* A connection tasklet: pirn_connection_fn with the server as context. http_connection.c */
+int pn_http_connection(pirn_socket socket, void *server);
+
+#endif

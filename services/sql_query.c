@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: one query or transaction as a job: wait for a connection, run on its thread, come back with rows or the
+ *       database's words.
+ * Threads: asked for by a tasklet, run on the connection's thread, destroyed where it ends.
+ * States: made -> (token received) -> handed over -> runs -> destroyed, which gives the token back. Who asked may leave at any of
+ *       them: a job owns copies of its text and parameters and nothing of the tasklet's stack.
+ * Invariants: (1) the token goes back only in destroy(), when nothing runs on that connection any more; (2) after a job the
+ *       connection is in no transaction.
+ */
+#include "sql_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <pirn/tasklet.h>
+
+#include "sched.h"
+
+typedef struct job {
+    pn_sql_slot *slot; /* NULL: no token yet                                                             */
+    int (*run)(struct job *job, pirn_result *out);
+    /* a query */
+    const char *sql;
+    size_t parameter_count;
+    pirn_sql_value *parameters;
+    bool wants_rows;
+    /* a transaction */
+    pirn_sql_body body;
+    void *arg;
+    pirn_drop_fn drop;
+} job;
+
+/* ---- on the connection's thread ---- */
+
+static int fail(pirn_sql_connection *connection, pirn_result *out, int status) {
+    if (status == PIRN_EDB || status == PIRN_ELIMIT) {
+        return pirn_result_fail(out, status, "%s", connection->words);
+    }
+    return status;
+}
+
+/* pirn_work_fn: every job starts with an open connection and leaves it outside a transaction. */
+static int work(void *arg, pirn_result *out) {
+    job *self = arg;
+    pirn_sql_connection *connection = &self->slot->connection;
+    int status = pn_sqlite_open(connection);
+    if (!status) {
+        status = self->run(self, out);
+    }
+    pn_sqlite_rollback(connection);
+    return fail(connection, out, status);
+}
+
+static int run_nothing(job *self, pirn_result *out) {
+    (void)self;
+    (void)out;
+    return 0;
+}
+
+static int run_query(job *self, pirn_result *out) {
+    pirn_sql_connection *connection = &self->slot->connection;
+    pirn_sql_rows *rows = NULL;
+    int status = pn_sqlite_step(connection, self->sql, self->parameters, self->parameter_count,
+                                self->wants_rows ? &rows : NULL);
+    if (!status && pn_sqlite_in_transaction(connection)) {
+        strcpy(connection->words, "a query cannot begin a transaction: use pirn_sql_transaction");
+        status = PIRN_EDB;
+    }
+    if (status) {
+        pirn_sql_rows_drop(rows);
+        return status;
+    }
+    out->value = rows;
+    out->drop = pn_sql_rows_drop_value;
+    return 0;
+}
+
+/* A body that ended the transaction itself leaves nothing to commit; one whose caller has given up is not committed. */
+static int commit(pirn_sql_connection *connection) {
+    if (!pn_sqlite_in_transaction(connection)) {
+        strcpy(connection->words, "the body of a transaction must not end it");
+        return PIRN_EDB;
+    }
+    return pn_sqlite_step(connection, "COMMIT", NULL, 0, NULL);
+}
+
+static int run_transaction(job *self, pirn_result *out) {
+    (void)out;
+    pirn_sql_connection *connection = &self->slot->connection;
+    int status = pn_sqlite_step(connection, "BEGIN IMMEDIATE", NULL, 0, NULL);
+    if (status) {
+        return status;
+    }
+    connection->words[0] = '\0';
+    status = self->body(connection, self->arg);
+    if (status == 0) {
+        status = commit(connection);
+    }
+    return status <= 0 ? status : PIRN_EFAILED;
+}
+
+int pirn_sql_step(pirn_sql_connection *connection, const char *sql, const pirn_sql_value *parameters, size_t count,
+                  pirn_sql_rows **rows) {
+    return pn_sqlite_step(connection, sql, parameters, count, rows);
+}
+
+/* ---- the job's life ---- */
+
+/* pirn_drop_fn; any thread. */
+static void destroy(void *arg) {
+    job *self = arg;
+    pn_sql_slot *slot = self->slot;
+    if (self->drop) {
+        self->drop(self->arg);
+    }
+    free(self);
+    if (slot) {
+        pn_sql_release(slot);
+    }
+}
+
+/* Another thread, while work() certainly runs. */
+static void interrupt(void *arg) {
+    job *self = arg;
+    pn_sqlite_interrupt(&self->slot->connection);
+}
+
+/* Run `self`, which this call destroys, now or when it has ended. `*out` is the caller's on every return. */
+static int perform(pirn_sql_pool *pool, job *self, pirn_result *out, pirn_time deadline) {
+    /* Even a free connection answers later: without a wait there is nothing to be had. */
+    int status = deadline == PIRN_NOW ? PIRN_EAGAIN : pn_sql_acquire(pool, &self->slot, deadline);
+    if (status) {
+        self->slot = NULL;
+        destroy(self);
+        return status;
+    }
+    pirn_work request = {.pool = self->slot->threads,
+                         .work = work,
+                         .arg = self,
+                         .drop = destroy,
+                         .interrupt = interrupt,
+                         .name = "SQL"};
+    pirn_deferred *answer = pirn_offload_with(&request);
+    return answer ? pirn_await_take(answer, out, deadline) : PIRN_ENOMEM;
+}
+
+/* Keep the database's words with the tasklet: for pirn_sql_error, and for the report when it ends with this error. */
+static int tell(int status, const pirn_failure *failure) {
+    if (!failure || status != pirn_failure_code(failure)) {
+        return status;
+    }
+    return pirn_fail_at(pirn_failure_file(failure), pirn_failure_line(failure), pirn_failure_function(failure), status,
+                        "%s", pirn_failure_message(failure));
+}
+
+const char *pirn_sql_error(void) {
+    pn_tasklet *self = pn_current();
+    if (!self || !self->failure || pirn_failure_code(self->failure) != PIRN_EDB) {
+        return "";
+    }
+    return pirn_failure_message(self->failure);
+}
+
+/* ---- making jobs ---- */
+
+static size_t byte_count(const pirn_sql_value *value) {
+    bool has_bytes = value->type == PIRN_SQL_TEXT || value->type == PIRN_SQL_BLOB;
+    return has_bytes && value->bytes ? value->length : 0;
+}
+
+/* One piece of memory: the job, its parameters, their bytes, the text. */
+static job *create_query(const char *sql, const pirn_sql_value *parameters, size_t count, bool wants_rows) {
+    size_t bytes = sizeof(job) + count * sizeof *parameters + strlen(sql) + 1;
+    for (size_t i = 0; i < count; i++) {
+        bytes += byte_count(&parameters[i]);
+    }
+    job *self = calloc(1, bytes);
+    if (!self) {
+        return NULL;
+    }
+    self->run = run_query;
+    self->wants_rows = wants_rows;
+    self->parameter_count = count;
+    self->parameters = (pirn_sql_value *)(self + 1);
+    char *place = (char *)(self->parameters + count);
+    for (size_t i = 0; i < count; i++) {
+        size_t length = byte_count(&parameters[i]);
+        self->parameters[i] = parameters[i];
+        self->parameters[i].bytes = place;
+        self->parameters[i].length = length;
+        if (length) {
+            memcpy(place, parameters[i].bytes, length);
+        }
+        place += length;
+    }
+    self->sql = strcpy(place, sql);
+    return self;
+}
+
+int pirn_sql_query(pirn_sql_pool *pool, const char *sql, const pirn_sql_value *parameters, size_t count,
+                   pirn_sql_rows **rows, pirn_time deadline) {
+    if (rows) {
+        *rows = NULL;
+    }
+    int status = pn_may_wait("pirn_sql_query", deadline);
+    if (status) {
+        return status;
+    }
+    job *self = create_query(sql, parameters, count, rows != NULL);
+    if (!self) {
+        return PIRN_ENOMEM;
+    }
+    pirn_result result = {0};
+    status = perform(pool, self, &result, deadline);
+    if (status) {
+        status = tell(status, result.failure);
+    } else if (rows) {
+        *rows = result.value;
+        result.value = NULL;
+        result.drop = NULL;
+    }
+    pirn_result_drop(&result);
+    return status;
+}
+
+int pirn_sql_transaction(pirn_sql_pool *pool, pirn_sql_body body, void *arg, pirn_drop_fn drop, pirn_time deadline) {
+    int status = pn_may_wait("pirn_sql_transaction", deadline);
+    job *self = status ? NULL : calloc(1, sizeof *self);
+    if (!self) {
+        if (drop) {
+            drop(arg);
+        }
+        return status ? status : PIRN_ENOMEM;
+    }
+    self->run = run_transaction;
+    self->body = body;
+    self->arg = arg;
+    self->drop = drop;
+    pirn_result result = {0};
+    status = perform(pool, self, &result, deadline);
+    status = tell(status, result.failure);
+    pirn_result_drop(&result);
+    return status;
+}
+
+int pn_sql_open_one(pirn_sql_pool *pool, char *error, size_t error_bytes) {
+    job *self = calloc(1, sizeof *self);
+    if (!self) {
+        return PIRN_ENOMEM;
+    }
+    self->run = run_nothing;
+    pirn_result result = {0};
+    int status = perform(pool, self, &result, PIRN_FOREVER);
+    if (status && result.failure && error && error_bytes) {
+        size_t length = strlen(pirn_failure_message(result.failure));
+        length = length < error_bytes ? length : error_bytes - 1;
+        memcpy(error, pirn_failure_message(result.failure), length);
+        error[length] = '\0';
+    }
+    pirn_result_drop(&result);
+    return status;
+}
