@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: the access log. Workers append lines to one of two buffers and never wait for its reader; a thread of an offload pool
+ *       takes the full one and writes it.
+ * Threads: append: any, under a mutex held for one copy; write: the job's thread; open and close: the main tasklet.
+ * Bounds: BUFFER_BYTES of unwritten lines. What does not fit is dropped and counted, and the count is written as a line once there
+ *       is room again.
+ * Why poll before write: after POLLOUT a pipe takes PIPE_BUF bytes without blocking, so a reader that stands still cannot hold
+ *       up the program's end either, and nobody's descriptor has to be made non-blocking (stderr is shared with others).
+ */
+#include "web.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BUFFER_BYTES (256u << 10)
+#define POLL_MS      100
+#define CLOSE_NS     PIRN_SECOND
+
+typedef struct buffer {
+    size_t used;
+    char bytes[BUFFER_BYTES];
+} buffer;
+
+struct access_log {
+    /* immutable */
+    int descriptor;
+    pirn_pool *pool;
+    pirn_deferred *ended;
+    /* under lock */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool waiting, stop;
+    pirn_time stop_at; /* after stop: when to give up                                                     */
+    uint64_t dropped;
+    buffer *filling;
+    /* the writer's */
+    buffer *writing;
+};
+
+/* Lock held. */
+static bool append(access_log *log, const char *line, size_t length) {
+    buffer *filling = log->filling;
+    if (BUFFER_BYTES - filling->used < length + 1) {
+        return false;
+    }
+    memcpy(filling->bytes + filling->used, line, length);
+    filling->bytes[filling->used + length] = '\n';
+    filling->used += length + 1;
+    return true;
+}
+
+void access_log_line(void *context, const char *line) {
+    access_log *log = context;
+    pthread_mutex_lock(&log->lock);
+    if (!append(log, line, strlen(line))) {
+        log->dropped++;
+    }
+    if (log->waiting) {
+        log->waiting = false;
+        pthread_cond_signal(&log->wake);
+    }
+    pthread_mutex_unlock(&log->lock);
+}
+
+/* ---- the writer's thread ---- */
+
+/* Wait for lines and take them. False: none are left and it is the end. */
+static bool take(access_log *log) {
+    pthread_mutex_lock(&log->lock);
+    while (!log->filling->used && !log->dropped && !log->stop) {
+        log->waiting = true;
+        pthread_cond_wait(&log->wake, &log->lock);
+    }
+    log->waiting = false;
+    buffer *full = log->filling;
+    log->filling = log->writing;
+    log->writing = full;
+    if (log->dropped) {
+        char line[64];
+        int length = snprintf(line, sizeof line, "%llu lines dropped", (unsigned long long)log->dropped);
+        append(log, line, (size_t)length);
+        log->dropped = 0;
+    }
+    bool more = full->used || log->filling->used;
+    pthread_mutex_unlock(&log->lock);
+    return more;
+}
+
+static bool given_up(access_log *log) {
+    pthread_mutex_lock(&log->lock);
+    bool over = log->stop && pirn_now() >= log->stop_at;
+    pthread_mutex_unlock(&log->lock);
+    return over;
+}
+
+/* Write what was taken, a piece at a time; lines are lost only when the descriptor fails or the program ends without a reader. */
+static void write_out(access_log *log) {
+    buffer *full = log->writing;
+    size_t done = 0;
+    while (done < full->used && !given_up(log)) {
+        struct pollfd ready = {.fd = log->descriptor, .events = POLLOUT};
+        if (poll(&ready, 1, POLL_MS) <= 0) {
+            continue;
+        }
+        size_t piece = full->used - done < PIPE_BUF ? full->used - done : PIPE_BUF;
+        ssize_t moved = write(log->descriptor, full->bytes + done, piece);
+        if (moved < 0 && errno != EINTR && errno != EAGAIN) {
+            break;
+        }
+        done += moved > 0 ? (size_t)moved : 0;
+    }
+    full->used = 0;
+}
+
+static int write_lines(void *arg, pirn_result *out) {
+    (void)out;
+    while (take(arg)) {
+        write_out(arg);
+    }
+    return 0;
+}
+
+/* ---- open and close ---- */
+
+static void destroy(access_log *log) {
+    pirn_pool_close(log->pool);
+    if (log->descriptor > STDERR_FILENO) {
+        close(log->descriptor);
+    }
+    pthread_mutex_destroy(&log->lock);
+    pthread_cond_destroy(&log->wake);
+    free(log->filling);
+    free(log->writing);
+    free(log);
+}
+
+static access_log *create(int descriptor) {
+    access_log *log = calloc(1, sizeof *log);
+    if (!log) {
+        return NULL;
+    }
+    log->descriptor = descriptor;
+    pthread_mutex_init(&log->lock, NULL);
+    pthread_cond_init(&log->wake, NULL);
+    log->filling = calloc(1, sizeof *log->filling);
+    log->writing = calloc(1, sizeof *log->writing);
+    log->pool = pirn_pool_create("log", 1, 1);
+    if (log->filling && log->writing && log->pool) {
+        const pirn_work work = {.pool = log->pool, .work = write_lines, .arg = log, .name = "access log"};
+        log->ended = pirn_offload_with(&work);
+    }
+    if (!log->ended) {
+        destroy(log);
+        return NULL;
+    }
+    return log;
+}
+
+access_log *access_log_open(const char *path) {
+    int descriptor = STDERR_FILENO;
+    if (strcmp(path, "-") != 0) {
+        descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    }
+    if (descriptor < 0) {
+        complain("cannot write the access log %s: %s", path, pirn_strerror(-errno));
+        return NULL;
+    }
+    access_log *log = create(descriptor);
+    if (!log) {
+        complain("cannot start the access log: no memory or no thread");
+    }
+    return log;
+}
+
+void access_log_close(access_log *log) {
+    if (!log) {
+        return;
+    }
+    pthread_mutex_lock(&log->lock);
+    log->stop = true;
+    log->stop_at = pirn_after(CLOSE_NS);
+    pthread_cond_signal(&log->wake);
+    pthread_mutex_unlock(&log->lock);
+    pirn_shield_enter();
+    pirn_result result;
+    (void)pirn_await_take(log->ended, &result, PIRN_FOREVER);
+    pirn_result_drop(&result);
+    pirn_shield_leave();
+    destroy(log);
+}

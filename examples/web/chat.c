@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: the chat page. One hub tasklet knows all readers; each event stream has a channel of its own, to which the hub gives a
+ *       copy of each message. Readers and speakers may live on any worker: they meet the hub over one channel.
+ * Threads: the hub at the worker that started it; each reader at its request's worker.
+ * Bounds: QUEUE_MAX messages wait for a reader; one that falls further behind is slow, and its request is cancelled, so
+ *       that nobody waits for it. COMMANDS_MAX commands wait for the hub; who sends more parks.
+ * Lifetime: a reader is made by its request, belongs to the hub from JOIN on, and is freed by the hub at LEAVE, the last that its
+ *       request says of it: neither can touch it after the other freed it, without a lock or an answer. A message belongs to the
+ *       queue it is in; the queue's drop callback frees what nobody read.
+ * Shutdown: STOP closes the readers' channels, which ends their streams, and refuses new ones; END comes when no request runs.
+ */
+#include "web.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define QUEUE_MAX         64
+#define COMMANDS_MAX      256
+#define MESSAGE_BYTES_MAX 4096
+#define HEARTBEAT_NS      (15 * PIRN_SECOND)
+
+typedef struct chat_message {
+    size_t length;
+    char text[];
+} chat_message;
+
+typedef struct chat_reader {
+    pirn_channel *queue;    /* of chat_message *                                                                */
+    pirn_tasklet tasklet;   /* to cancel a slow one                                                        */
+    /* the hub's */
+    struct chat_reader *next, **place; /* where its predecessor points to it                                    */
+    bool slow;
+} chat_reader;
+
+typedef enum command_kind { JOIN, LEAVE, SAY, STOP, END } command_kind;
+
+typedef struct chat_command {
+    command_kind kind;
+    chat_reader *reader;   /* JOIN, LEAVE */
+    chat_message *message; /* SAY: passes to the hub */
+} chat_command;
+
+struct chat_hub {
+    pirn_channel *commands;
+    pirn_tasklet tasklet;
+    /* the hub's */
+    chat_reader *readers;
+    bool stopped;
+};
+
+/* ---- the hub ---- */
+
+static chat_message *copy_message(const char *text, size_t length) {
+    chat_message *copy = malloc(sizeof *copy + length + 1);
+    if (copy) {
+        copy->length = length;
+        memcpy(copy->text, text, length);
+        copy->text[length] = '\0';
+    }
+    return copy;
+}
+
+static void join(chat_hub *hub, chat_reader *reader) {
+    reader->place = &hub->readers;
+    reader->next = hub->readers;
+    if (reader->next) {
+        reader->next->place = &reader->next;
+    }
+    hub->readers = reader;
+    if (hub->stopped) {
+        pirn_channel_close(reader->queue);
+    }
+}
+
+static void leave(chat_reader *reader) {
+    *reader->place = reader->next;
+    if (reader->next) {
+        reader->next->place = reader->place;
+    }
+    pirn_channel_destroy(reader->queue);
+    free(reader);
+}
+
+static void tell_all(chat_hub *hub, chat_message *said) {
+    for (chat_reader *reader = hub->readers; reader; reader = reader->next) {
+        if (reader->slow) {
+            continue;
+        }
+        chat_message *copy = copy_message(said->text, said->length);
+        if (copy && pirn_send(reader->queue, &copy, PIRN_NOW) == 0) {
+            continue;
+        }
+        free(copy);
+        reader->slow = true;
+        pirn_cancel_pending(reader->tasklet);
+    }
+    free(said);
+}
+
+static int run_hub(void *arg) {
+    chat_hub *hub = arg;
+    chat_command command;
+    for (;;) {
+        int status = pirn_recv(hub->commands, &command, PIRN_FOREVER);
+        if (status) {
+            return status;
+        }
+        switch (command.kind) {
+        case JOIN: join(hub, command.reader); break;
+        case LEAVE: leave(command.reader); break;
+        case SAY: tell_all(hub, command.message); break;
+        case STOP:
+            hub->stopped = true;
+            for (chat_reader *reader = hub->readers; reader; reader = reader->next) {
+                pirn_channel_close(reader->queue);
+            }
+            break;
+        case END: return 0;
+        }
+    }
+}
+
+/* ---- reading ---- */
+
+static void drop_message(void *elem) {
+    free(*(chat_message **)elem);
+}
+
+static chat_reader *create_reader(void) {
+    pirn_channel_options options;
+    pirn_channel_options_init(&options);
+    options.name = "chat reader";
+    options.drop = drop_message;
+    options.preference = PIRN_PREFER_NEITHER; /* the hub goes on to the next reader */
+    chat_reader *made = calloc(1, sizeof *made);
+    if (!made) {
+        return NULL;
+    }
+    made->tasklet = pirn_self();
+    made->queue = pirn_channel_create_with(sizeof(chat_message *), QUEUE_MAX, &options);
+    if (!made->queue) {
+        free(made);
+        return NULL;
+    }
+    return made;
+}
+
+/* One event; each line of the text is a data line of its own, and control characters are spaces. */
+static int write_event(pirn_http_exchange *exchange, chat_message *said) {
+    int status = 0;
+    char *line = said->text;
+    char *end = said->text + said->length;
+    for (char *c = line; c < end; c++) {
+        *c = (unsigned char)*c < ' ' && *c != '\n' ? ' ' : *c;
+    }
+    while (!status && line <= end) {
+        size_t length = strcspn(line, "\n");
+        status = pirn_http_print(exchange, "data: %.*s\n", (int)length, line);
+        line += length + 1;
+    }
+    free(said);
+    return status ? status : pirn_http_write(exchange, "\n", 1);
+}
+
+/* Until the client leaves, the hub ends it or the writing fails: all that is there, then a flush, then wait. */
+static int stream(pirn_http_exchange *exchange, pirn_channel *queue) {
+    int status = pirn_http_print(exchange, ": welcome\n\n");
+    for (;;) {
+        chat_message *said = NULL;
+        if (!status) {
+            status = pirn_recv(queue, &said, PIRN_NOW);
+        }
+        if (status == PIRN_EAGAIN) {
+            status = pirn_http_flush(exchange);
+            status = status ? status : pirn_recv(queue, &said, pirn_after(HEARTBEAT_NS));
+        }
+        if (status == PIRN_ETIMEDOUT) {
+            status = pirn_http_print(exchange, ": heartbeat\n\n");
+        } else if (!status) {
+            status = write_event(exchange, said);
+        }
+        if (status) {
+            return status == PIRN_ECLOSED ? 0 : status;
+        }
+    }
+}
+
+static int serve_events(pirn_http_exchange *exchange, void *context) {
+    chat_hub *hub = ((web_site *)context)->hub;
+    chat_reader *self = create_reader();
+    if (!self) {
+        return PIRN_ENOMEM;
+    }
+    pirn_http_field(exchange, "Content-Type", "text/event-stream");
+    pirn_http_field(exchange, "Cache-Control", "no-store");
+    chat_command hello = {.kind = JOIN, .reader = self};
+    int status = pirn_send(hub->commands, &hello, PIRN_FOREVER);
+    if (status) {
+        pirn_channel_destroy(self->queue);
+        free(self);
+        return status;
+    }
+    status = stream(exchange, self->queue);
+    chat_command goodbye = {.kind = LEAVE, .reader = self};
+    pirn_shield_enter();
+    (void)pirn_send(hub->commands, &goodbye, PIRN_FOREVER);
+    pirn_shield_leave();
+    return status;
+}
+
+/* ---- speaking ---- */
+
+static int reply_text(pirn_http_exchange *exchange, int code, const char *text) {
+    return pirn_http_reply(exchange, code, "text/plain; charset=utf-8", text, strlen(text));
+}
+
+static int serve_post(pirn_http_exchange *exchange, void *context) {
+    chat_hub *hub = ((web_site *)context)->hub;
+    char text[MESSAGE_BYTES_MAX + 1];
+    int length = pirn_http_form_field(exchange, "message", text, sizeof text);
+    if (length == PIRN_ELIMIT) {
+        return reply_text(exchange, 413, "a message has at most 4096 bytes\n");
+    }
+    if (length <= 0) {
+        return reply_text(exchange, 400, "the form field message is missing, empty or badly encoded\n");
+    }
+    chat_command say = {.kind = SAY, .message = copy_message(text, (size_t)length)};
+    if (!say.message) {
+        return PIRN_ENOMEM;
+    }
+    int status = pirn_send(hub->commands, &say, PIRN_FOREVER);
+    if (status) {
+        free(say.message);
+        return status;
+    }
+    return pirn_http_status(exchange, 204);
+}
+
+/* ---- life ---- */
+
+/* A command that nobody took: only of a hub that could not be started or was cancelled. */
+static void drop_command(void *elem) {
+    chat_command *unread = elem;
+    if (unread->kind == SAY) {
+        free(unread->message);
+    }
+}
+
+int chat_start(web_site *site) {
+    pirn_channel_options options;
+    pirn_channel_options_init(&options);
+    options.name = "chat commands";
+    options.drop = drop_command;
+    options.preference = PIRN_PREFER_NEITHER;
+    pirn_spawn_options spawn;
+    pirn_spawn_options_init(&spawn);
+    spawn.name = "chat hub";
+    spawn.flags = PIRN_JOINABLE | PIRN_DAEMON;
+    chat_hub *hub = calloc(1, sizeof *hub);
+    if (!hub) {
+        return PIRN_ENOMEM;
+    }
+    hub->commands = pirn_channel_create_with(sizeof(chat_command), COMMANDS_MAX, &options);
+    if (hub->commands) {
+        hub->tasklet = pirn_spawn_with(&spawn, run_hub, hub);
+    }
+    if (!hub->tasklet.id) {
+        pirn_channel_destroy(hub->commands);
+        free(hub);
+        return PIRN_ENOMEM;
+    }
+    site->hub = hub;
+    return 0;
+}
+
+int chat_routes(web_site *site) {
+    int status = pirn_http_route(site->server, "GET", "/chat/events", PIRN_ROUTE_NO_DEADLINE, serve_events, site);
+    return status ? status : pirn_http_route(site->server, "POST", "/chat", 0, serve_post, site);
+}
+
+void chat_stop(web_site *site) {
+    chat_command stop = {.kind = STOP};
+    (void)pirn_send(site->hub->commands, &stop, PIRN_FOREVER);
+}
+
+void chat_close(web_site *site) {
+    chat_command end = {.kind = END};
+    (void)pirn_send(site->hub->commands, &end, PIRN_FOREVER);
+    (void)pirn_join(site->hub->tasklet, NULL, PIRN_FOREVER);
+    pirn_channel_destroy(site->hub->commands);
+    free(site->hub);
+    site->hub = NULL;
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: pirn-web, the seeds' site: start all parts, serve until a signal, drain, stop all parts in reverse.
+ * Threads: main, and the main tasklet at worker 0.
+ * Exit codes: web.h. The one line on stdout comes when the site serves; all else is on stderr.
+ */
+#include "web.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define DRAIN_NS   (4 * PIRN_SECOND)   /* with what follows, an exit within five seconds */
+#define SIGNALLED  128                 /* the shell's convention for an exit by signal   */
+
+void complain(const char *format, ...) {
+    char line[700] = "pirn-web: ";
+    size_t used = strlen(line);
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(line + used, sizeof line - used - 1, format, arguments);
+    va_end(arguments);
+    used += length < 0 ? 0 : (size_t)length;
+    used = used < sizeof line - 1 ? used : sizeof line - 2;
+    line[used++] = '\n';
+    (void)!write(STDERR_FILENO, line, used); /* one call, so that lines of several threads do not mix */
+}
+
+/* ---- addresses ---- */
+
+/* "127.0.0.1:0" and the port that was bound as "127.0.0.1:PORT". */
+static void bound_address(const char *listen, int port, char *text, size_t text_bytes) {
+    int host = (int)(strrchr(listen, ':') - listen);
+    snprintf(text, text_bytes, "%.*s:%d", host, listen, port);
+}
+
+/* What --http-target self means: our own /hello, by loopback where we listen on all addresses. */
+static void choose_target(web_site *site, const char *address, int port) {
+    if (site->flags.http_target) {
+        snprintf(site->http_target, sizeof site->http_target, "%s", site->flags.http_target);
+    } else if (strncmp(address, "0.0.0.0:", 8) == 0) {
+        snprintf(site->http_target, sizeof site->http_target, "http://127.0.0.1:%d/hello", port);
+    } else if (strncmp(address, "[::]:", 5) == 0) {
+        snprintf(site->http_target, sizeof site->http_target, "http://[::1]:%d/hello", port);
+    } else {
+        snprintf(site->http_target, sizeof site->http_target, "http://%s/hello", address);
+    }
+}
+
+/* ---- signals ---- */
+
+typedef struct stop_signals {
+    web_site *site;
+    pirn_channel *channels[2];
+} stop_signals;
+
+static const int numbers[2] = {SIGTERM, SIGINT};
+
+/* Wait for either. Its number, or a negative code. */
+static int wait_signal(stop_signals *signals) {
+    int number = 0;
+    pirn_case cases[2];
+    for (int i = 0; i < 2; i++) {
+        cases[i] = (pirn_case){.channel = signals->channels[i], .direction = PIRN_RECV, .elem = &number};
+    }
+    int chosen = pirn_select(cases, 2, PIRN_FOREVER);
+    if (chosen < 0) {
+        return chosen;
+    }
+    return cases[chosen].status ? cases[chosen].status : numbers[chosen];
+}
+
+/* A daemon tasklet during the drain: a second signal ends the program at once. */
+static int watch_second(void *arg) {
+    stop_signals *signals = arg;
+    int number = wait_signal(signals);
+    if (number > 0) {
+        complain("signal %d again: exiting now", number);
+        database_unlink(signals->site);
+        _exit(SIGNALLED + number);
+    }
+    return 0;
+}
+
+static int open_signals(web_site *site, stop_signals *signals) {
+    signals->site = site;
+    for (int i = 0; i < 2; i++) {
+        signals->channels[i] = pirn_signal_open(numbers[i]);
+        if (!signals->channels[i]) {
+            return PIRN_ENOMEM;
+        }
+    }
+    return 0;
+}
+
+static void close_signals(stop_signals *signals) {
+    for (int i = 0; i < 2; i++) {
+        if (signals->channels[i]) {
+            pirn_signal_close(signals->channels[i]);
+        }
+    }
+}
+
+/* ---- the site's life ---- */
+
+static int listen_or_say(web_site *site, pirn_listener **listener) {
+    int status = pirn_listen(site->flags.listen, NULL, listener);
+    if (!status) {
+        return 0;
+    }
+    if (status == PIRN_EINVAL) {
+        complain("--listen %s: a numeric ADDRESS:PORT is wanted", site->flags.listen);
+        return EXIT_USAGE;
+    }
+    complain("cannot listen on %s: %s", site->flags.listen,
+             status == -EADDRINUSE ? "another program has this port" : pirn_strerror(status));
+    return EXIT_BIND;
+}
+
+static int create_server(web_site *site) {
+    pirn_http_options options;
+    pirn_http_options_init(&options);
+    if (site->log) {
+        options.on_access = access_log_line;
+        options.on_access_context = site->log;
+    }
+    site->server = pirn_http_server_create(&options);
+    int status = site->server ? 0 : PIRN_ENOMEM;
+    status = status ? status : seed_page_routes(site);
+    status = status ? status : chat_routes(site);
+    status = status ? status : pages_routes(site);
+    return status ? status : pirn_http_inspector(site->server, "/debug/pirn/");
+}
+
+/* Start everything; what was started is in `site` whatever happens. 0 or an exit code, after one line on stderr. */
+static int start(web_site *site, pirn_listener **listener) {
+    int code = listen_or_say(site, listener);
+    code = code ? code : database_open(site);
+    if (code) {
+        return code;
+    }
+    if (site->flags.access_log && !(site->log = access_log_open(site->flags.access_log))) {
+        return EXIT_USAGE;
+    }
+    int status = seed_page_start(site);
+    status = status ? status : chat_start(site);
+    status = status ? status : create_server(site);
+    if (status) {
+        complain("cannot start: %s", pirn_strerror(status));
+        return EXIT_INTERNAL;
+    }
+    return 0;
+}
+
+/* Serve until a signal. 0 or an exit code. */
+static int serve(web_site *site, pirn_listener **listener, stop_signals *signals) {
+    char address[300];
+    int port = pirn_listener_port(*listener);
+    bound_address(site->flags.listen, port, address, sizeof address);
+    choose_target(site, address, port);
+    int status = pirn_http_serve(site->server, *listener);
+    if (status) {
+        complain("cannot serve: %s", pirn_strerror(status));
+        return EXIT_INTERNAL;
+    }
+    *listener = NULL; /* the server's now */
+    printf("listening on http://%s\n", address);
+    fflush(stdout);
+    int number = wait_signal(signals);
+    if (number < 0) {
+        complain("cannot wait for signals: %s", pirn_strerror(number));
+        return EXIT_INTERNAL;
+    }
+    return 0;
+}
+
+/* In reverse order of start(). What waits for other clients is woken first, so that the drain has little to wait for. */
+static void stop(web_site *site, pirn_listener *listener, stop_signals *signals) {
+    pirn_spawn_options daemon;
+    pirn_spawn_options_init(&daemon);
+    daemon.name = "second signal";
+    daemon.flags = PIRN_DAEMON | PIRN_JOINABLE;
+    pirn_tasklet second = pirn_spawn_with(&daemon, watch_second, signals);
+    pirn_listener_close(listener);
+    if (site->hub) {
+        chat_stop(site);
+    }
+    if (site->chat) {
+        seed_page_stop(site);
+    }
+    pirn_http_server_close(site->server, pirn_after(DRAIN_NS));
+    if (site->hub) {
+        chat_close(site);
+    }
+    if (site->chat) {
+        seed_page_close(site);
+    }
+    access_log_close(site->log);
+    database_close(site);
+    if (second.id) {
+        pirn_cancel(second);
+        pirn_join(second, NULL, PIRN_FOREVER);
+    }
+}
+
+static int run(void *arg) {
+    web_site *site = arg;
+    pirn_listener *listener = NULL;
+    stop_signals signals = {0};
+    int code = EXIT_INTERNAL;
+    if (open_signals(site, &signals)) {
+        complain("cannot take signals");
+    } else {
+        code = start(site, &listener);
+        code = code ? code : serve(site, &listener, &signals);
+        stop(site, listener, &signals);
+    }
+    close_signals(&signals);
+    site->exit_code = code;
+    return 0;
+}
+
+/* As many descriptors as we may have: two thousand chat readers need more than the usual 1,024. */
+static void raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+int main(int argument_count, char **arguments) {
+    static web_site site; /* large, and handed to tasklets: not on a stack */
+    int code = flags_parse(&site.flags, argument_count, arguments);
+    if (code) {
+        return code;
+    }
+    if (site.flags.help) {
+        flags_help(stdout);
+        return EXIT_OK;
+    }
+    raise_descriptor_limit();
+    site.exit_code = EXIT_INTERNAL;
+    int status = pirn_run(&site.flags.runtime, run, &site);
+    if (status) {
+        complain("stopped: %s", pirn_strerror(status));
+        return EXIT_INTERNAL;
+    }
+    return site.exit_code;
+}
