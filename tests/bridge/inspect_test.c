@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: the snapshot of all workers.
+ */
+#include "modes.h"
+
+static int wait_on(void *arg) {
+    char byte;
+    (void)pirn_recv(arg, &byte, PIRN_FOREVER);
+    return 0;
+}
+
+static int look(void *arg) {
+    (void)arg;
+    pirn_runtime_info info;
+    TEST_CHECK(pirn_runtime_describe(&info) == 0);
+    pirn_channel_options channel_options;
+    pirn_channel_options_init(&channel_options);
+    channel_options.name = "shuttle";
+    pirn_channel *channel = pirn_channel_create_with(1, 0, &channel_options);
+    for (unsigned i = 0; i < info.workers; i++) {
+        pirn_spawn_options options;
+        pirn_spawn_options_init(&options);
+        options.name = "watched";
+        options.home = (int)i;
+        TEST_CHECK(pirn_spawn_with(&options, wait_on, channel).id != 0);
+    }
+    while (pirn_channel_balance(channel) != -(int)info.workers) {
+        TEST_CHECK(pirn_sleep_until(pirn_after(PIRN_MILLISECOND)) == 0);
+    }
+    pirn_snapshot *snapshot;
+    TEST_CHECK(pirn_inspect(100, &snapshot, PIRN_FOREVER) == 0);
+    TEST_CHECK(snapshot->worker_count == info.workers && !snapshot->truncated);
+    TEST_CHECK(snapshot->live == info.workers + 1 && snapshot->tasklet_count == info.workers + 1);
+    unsigned found = 0;
+    for (size_t i = 0; i < snapshot->tasklet_count; i++) {
+        const pirn_tasklet_info *one = &snapshot->tasklets[i];
+        if (strcmp(one->name, "watched") == 0) {
+            TEST_CHECK(strcmp(one->state, "parked") == 0);
+            TEST_CHECK(strcmp(one->waiting_on, "receive on shuttle") == 0);
+            TEST_CHECK(strncmp(one->spawned_at, "inspect_test.c:", 15) == 0);
+            found++;
+        }
+    }
+    TEST_CHECK(found == info.workers);
+    pirn_snapshot_drop(snapshot);
+    TEST_CHECK(pirn_inspect(0, &snapshot, PIRN_FOREVER) == 0 && snapshot->tasklet_count == 0 && snapshot->truncated);
+    pirn_snapshot_drop(snapshot);
+    TEST_CHECK(pirn_inspect(0, &snapshot, PIRN_NOW) == PIRN_EAGAIN);
+    pirn_channel_destroy(channel);
+    return 0;
+}
+
+Test(inspect, snapshot_names_every_tasklet_and_its_wait) {
+    /* Goal: all workers' tasklets with state, wait and birthplace; a limit that says so.
+     * Method: one parked tasklet on each worker, looked at from main. */
+    test_run_everywhere(look, NULL);
+}

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: socket operations as records, in every mode and policy, on real sockets.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "modes.h"
+
+/* Two connected TCP descriptors on loopback: [0] for pirn, [1] stays plain and blocking. */
+static void make_pair(int pair[2]) {
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t bytes = sizeof address;
+    TEST_CHECK(bind(listener, (struct sockaddr *)&address, sizeof address) == 0 && listen(listener, 1) == 0);
+    TEST_CHECK(getsockname(listener, (struct sockaddr *)&address, &bytes) == 0);
+    pair[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    TEST_CHECK(connect(pair[1], (struct sockaddr *)&address, sizeof address) == 0);
+    pair[0] = accept(listener, NULL, NULL);
+    TEST_CHECK(pair[0] >= 0);
+    close(listener);
+}
+
+static pirn_socket adopt_one(int *peer) {
+    int pair[2];
+    pirn_socket adopted;
+    make_pair(pair);
+    TEST_CHECK(pirn_socket_adopt(pair[0], &adopted) == 0);
+    *peer = pair[1];
+    return adopted;
+}
+
+static int read_and_write(void *arg) {
+    (void)arg;
+    int peer;
+    size_t moved = 99;
+    char text[16];
+    pirn_socket one = adopt_one(&peer);
+    TEST_CHECK(write(peer, "hello", 5) == 5);
+    TEST_CHECK(pirn_read(one, text, sizeof text, &moved, PIRN_FOREVER) == 0 && moved == 5);
+    TEST_CHECK(memcmp(text, "hello", 5) == 0);
+    TEST_CHECK(pirn_write(one, "world", 5, &moved, PIRN_FOREVER) == 0 && moved == 5);
+    TEST_CHECK(read(peer, text, sizeof text) == 5 && memcmp(text, "world", 5) == 0);
+    close(peer);
+    TEST_CHECK(pirn_read(one, text, sizeof text, &moved, PIRN_FOREVER) == 0 && moved == 0);
+    TEST_CHECK(pirn_close(one) == 0 && pirn_close(one) == PIRN_EBADF);
+    TEST_CHECK(pirn_read(one, text, sizeof text, &moved, PIRN_FOREVER) == PIRN_EBADF);
+    return 0;
+}
+
+Test(socket, read_write_end_and_close_work) {
+    /* Goal: bytes both ways, the end of the stream, and a stale handle after close.
+     * Method: an adopted loopback connection against a plain descriptor. */
+    test_run_everywhere(read_and_write, NULL);
+}
+
+static int timed_out_read(void *arg) {
+    (void)arg;
+    int peer;
+    size_t moved = 99;
+    char text[16];
+    pirn_socket one = adopt_one(&peer);
+    TEST_CHECK(pirn_read(one, text, sizeof text, &moved, pirn_after(PIRN_MILLISECOND)) == PIRN_ETIMEDOUT && moved == 0);
+    TEST_CHECK(pirn_read(one, text, sizeof text, &moved, pirn_after(PIRN_MILLISECOND)) == PIRN_ETIMEDOUT);
+    TEST_CHECK(write(peer, "late", 4) == 4);
+    TEST_CHECK(pirn_read(one, text, sizeof text, &moved, PIRN_FOREVER) == 0 && moved == 4);
+    TEST_CHECK(pirn_read(one, text, sizeof text, &moved, PIRN_NOW) == PIRN_EAGAIN && moved == 0);
+    TEST_CHECK(write(peer, "more", 4) == 4);
+    TEST_CHECK(pirn_read(one, text, sizeof text, &moved, PIRN_FOREVER) == 0 && moved == 4);
+    close(peer);
+    return pirn_close(one);
+}
+
+Test(socket, read_after_a_deadline_gets_the_bytes) {
+    /* Goal: a withdrawn record is reused by the next read, and no byte is lost (rule 4).
+     * Method: let reads time out before the peer writes, then read. */
+    test_run_everywhere(timed_out_read, NULL);
+}
+
+static int reader_with_short_deadlines(void *arg) {
+    pirn_socket one = *(pirn_socket *)arg;
+    uint64_t count = pirn_test_count(20000, 1000), expected = 0;
+    unsigned random = 12345;
+    while (expected < count) {
+        unsigned char bytes[7];
+        size_t moved;
+        random = random * 1103515245u + 12345u;
+        int error = pirn_read(one, bytes, sizeof bytes, &moved, pirn_after((random >> 16) % 40 * PIRN_MICROSECOND));
+        TEST_CHECK(error == 0 || error == PIRN_ETIMEDOUT);
+        TEST_CHECK(error == 0 || moved == 0);
+        for (size_t i = 0; i < moved; i++, expected++) {
+            TEST_CHECK(bytes[i] == (unsigned char)expected);
+        }
+        TEST_CHECK(error != 0 || moved > 0);
+    }
+    return 0;
+}
+
+static int stream_survives_deadlines(void *arg) {
+    (void)arg;
+    int pair[2];
+    pirn_socket reader, writer;
+    make_pair(pair);
+    TEST_CHECK(pirn_socket_adopt(pair[0], &reader) == 0 && pirn_socket_adopt(pair[1], &writer) == 0);
+    pirn_spawn_options options;
+    pirn_spawn_options_init(&options);
+    options.flags = PIRN_JOINABLE;
+    pirn_tasklet task = pirn_spawn_with(&options, reader_with_short_deadlines, &reader);
+    uint64_t count = pirn_test_count(20000, 1000);
+    for (uint64_t sent = 0; sent < count; sent++) {
+        unsigned char byte = (unsigned char)sent;
+        TEST_CHECK(pirn_write(writer, &byte, 1, NULL, PIRN_FOREVER) == 0);
+    }
+    int result = -1;
+    TEST_CHECK(pirn_join(task, &result, PIRN_FOREVER) == 0 && result == 0);
+    (void)pirn_close(reader);
+    return pirn_close(writer);
+}
+
+Test(socket, stream_with_random_deadlines_is_exact, .timeout = 120) {
+    /* Goal: whatever the race between deadline and data, the stream has every byte once and in order (rule 4).
+     * Method: single bytes sent one after the other against reads with deadlines of 0 to 40 us, seed 12345. */
+    test_run_everywhere(stream_survives_deadlines, NULL);
+}
+
+static int blocked_reader(void *arg) {
+    char byte;
+    size_t moved;
+    return pirn_read(*(pirn_socket *)arg, &byte, 1, &moved, PIRN_FOREVER);
+}
+
+static pirn_tasklet spawn_joinable(pirn_fn fn, void *arg, int home) {
+    pirn_spawn_options options;
+    pirn_spawn_options_init(&options);
+    options.flags = PIRN_JOINABLE;
+    options.home = home;
+    pirn_tasklet task = pirn_spawn_with(&options, fn, arg);
+    TEST_CHECK(task.id != 0);
+    return task;
+}
+
+static int wake_by_close_and_cancel(void *arg) {
+    (void)arg;
+    int peer, result, workers = 0;
+    pirn_runtime_info info;
+    TEST_CHECK(pirn_runtime_describe(&info) == 0);
+    workers = (int)info.workers;
+    for (int home = 0; home < workers; home++) {
+        pirn_socket one = adopt_one(&peer);
+        pirn_tasklet reader = spawn_joinable(blocked_reader, &one, home);
+        TEST_CHECK(pirn_sleep_until(pirn_after(2 * PIRN_MILLISECOND)) == 0);
+        char byte;
+        size_t moved;
+        TEST_CHECK(pirn_read(one, &byte, 1, &moved, pirn_after(PIRN_SECOND)) == PIRN_EBUSY);
+        TEST_CHECK(pirn_cancel(reader) == 0);
+        TEST_CHECK(pirn_join(reader, &result, PIRN_FOREVER) == 0 && result == PIRN_ECANCELED);
+        reader = spawn_joinable(blocked_reader, &one, home);
+        TEST_CHECK(pirn_sleep_until(pirn_after(2 * PIRN_MILLISECOND)) == 0);
+        TEST_CHECK(pirn_close(one) == 0);
+        TEST_CHECK(pirn_join(reader, &result, PIRN_FOREVER) == 0);
+        TEST_CHECK(result == PIRN_ECLOSED || result == PIRN_EBADF); /* EBADF: it had not begun to read */
+        close(peer);
+    }
+    return 0;
+}
+
+Test(socket, waiting_reader_wakes_at_cancel_and_close) {
+    /* Goal: cancel ends a read now, close ends it with PIRN_ECLOSED, a second reader is PIRN_EBUSY; from every home.
+     * Method: a parked reader on each worker, struck from worker 0. */
+    test_run_everywhere(wake_by_close_and_cancel, NULL);
+}
+
+static int big_writer(void *arg) {
+    pirn_socket one = *(pirn_socket *)arg;
+    size_t bytes = 8u << 20, moved = 0;
+    char *data = malloc(bytes);
+    for (size_t i = 0; i < bytes; i++) {
+        data[i] = (char)(i * 31);
+    }
+    int error = pirn_write(one, data, bytes, &moved, pirn_after(20 * PIRN_MILLISECOND));
+    TEST_CHECK(error == PIRN_ETIMEDOUT && moved > 0 && moved < bytes);
+    size_t rest = 0;
+    error = pirn_write(one, data + moved, bytes - moved, &rest, PIRN_FOREVER);
+    TEST_CHECK(error == 0 && rest == bytes - moved);
+    free(data);
+    return 0;
+}
+
+static int drain_plain(void *arg, pirn_result *out) {
+    (void)out;
+    int peer = *(int *)arg;
+    static char chunk[65536];
+    size_t total = 0;
+    ssize_t count;
+    usleep(60000); /* the writer's deadline has passed by then, with the system's buffers full */
+    while ((count = read(peer, chunk, sizeof chunk)) > 0) {
+        for (ssize_t i = 0; i < count; i++, total++) {
+            TEST_CHECK(chunk[i] == (char)(total * 31));
+        }
+    }
+    return total == 8u << 20 ? 0 : PIRN_EFAILED;
+}
+
+static int write_with_deadline(void *arg) {
+    (void)arg;
+    int peer, result;
+    pirn_socket one = adopt_one(&peer);
+    pirn_deferred *drained = pirn_offload(drain_plain, &peer, NULL);
+    pirn_tasklet writer = spawn_joinable(big_writer, &one, -1);
+    TEST_CHECK(pirn_join(writer, &result, PIRN_FOREVER) == 0 && result == 0);
+    TEST_CHECK(pirn_close(one) == 0);
+    TEST_CHECK(pirn_await(drained, NULL, PIRN_FOREVER) == 0);
+    pirn_deferred_release(drained);
+    close(peer);
+    return 0;
+}
+
+Test(socket, write_deadline_tells_the_bytes_moved) {
+    /* Goal: a write cut by its deadline tells exactly what went out, and the rest can follow (rule 4).
+     * Method: 8 MiB against a reader that starts late and checks every byte. */
+    test_run_everywhere(write_with_deadline, NULL);
+}
+
+static int peer_resets(void *arg) {
+    (void)arg;
+    int peer;
+    char byte;
+    size_t moved;
+    pirn_socket one = adopt_one(&peer);
+    struct linger hard = {.l_onoff = 1, .l_linger = 0};
+    TEST_CHECK(setsockopt(peer, SOL_SOCKET, SO_LINGER, &hard, sizeof hard) == 0);
+    close(peer);
+    TEST_CHECK(pirn_read(one, &byte, 1, &moved, PIRN_FOREVER) == -ECONNRESET);
+    TEST_CHECK(pirn_write(one, "x", 1, &moved, PIRN_FOREVER) == -EPIPE && moved == 0);
+    return pirn_close(one);
+}
+
+Test(socket, reset_by_the_peer_is_an_error_not_a_signal) {
+    /* Goal: RST gives ECONNRESET to the reader and EPIPE, without SIGPIPE, to the writer.
+     * Method: the peer closes with SO_LINGER 0. */
+    test_run_everywhere(peer_resets, NULL);
+}
+
+static int connect_cases(void *arg) {
+    (void)arg;
+    pirn_socket one;
+    TEST_CHECK(pirn_connect("localhost:1", &one, PIRN_FOREVER) == PIRN_EINVAL);
+    TEST_CHECK(pirn_connect("127.0.0.1:1", &one, PIRN_FOREVER) == -ECONNREFUSED);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t bytes = sizeof address;
+    TEST_CHECK(bind(listener, (struct sockaddr *)&address, sizeof address) == 0 && listen(listener, 1) == 0);
+    TEST_CHECK(getsockname(listener, (struct sockaddr *)&address, &bytes) == 0);
+    char text[64], peer[64];
+    bool loopback;
+    snprintf(text, sizeof text, "127.0.0.1:%d", ntohs(address.sin_port));
+    TEST_CHECK(pirn_connect(text, &one, PIRN_FOREVER) == 0);
+    TEST_CHECK(pirn_socket_peer(one, peer, sizeof peer, &loopback) == 0 && strcmp(peer, text) == 0 && loopback);
+    close(listener);
+    return pirn_close(one);
+}
+
+Test(socket, connect_works_or_tells_why_not) {
+    /* Goal: connect, refusal, a bad address, and the peer's name.
+     * Method: a plain listener, and port 1 of loopback where nobody listens. */
+    test_run_everywhere(connect_cases, NULL);
+}
+
+static int numbers_are_reused(void *arg) {
+    (void)arg;
+    pirn_socket before = {0};
+    for (int i = 0; i < 2000; i++) {
+        int peer;
+        char byte;
+        size_t moved;
+        pirn_socket one = adopt_one(&peer);
+        TEST_CHECK(one.id != before.id);
+        if (before.id) {
+            TEST_CHECK(pirn_read(before, &byte, 1, &moved, PIRN_FOREVER) == PIRN_EBADF);
+        }
+        TEST_CHECK(write(peer, "z", 1) == 1);
+        TEST_CHECK(pirn_read(one, &byte, 1, &moved, PIRN_FOREVER) == 0 && moved == 1 && byte == 'z');
+        (void)pirn_read(one, &byte, 1, &moved, pirn_after(i % 3 * PIRN_MICROSECOND)); /* leaves a withdrawn record */
+        TEST_CHECK(pirn_close(one) == 0);
+        close(peer);
+        before = one;
+    }
+    return 0;
+}
+
+Test(socket, reused_descriptor_numbers_are_new_sockets, .timeout = 120) {
+    /* Goal: a handle of the life before is PIRN_EBADF, and a withdrawn record of it disturbs nobody (rule 4).
+     * Method: 2,000 lives of the same few numbers, each closed with a read just withdrawn. */
+    test_run_everywhere(numbers_are_reused, NULL);
+}
+
+static int fd_wait_cases(void *arg) {
+    (void)arg;
+    int ends[2];
+    for (int i = 0; i < 200; i++) {
+        TEST_CHECK(pipe2(ends, O_NONBLOCK | O_CLOEXEC) == 0);
+        TEST_CHECK(pirn_fd_wait(ends[1], PIRN_FD_WRITE, PIRN_FOREVER) == PIRN_FD_WRITE);
+        TEST_CHECK(pirn_fd_wait(ends[0], PIRN_FD_READ, PIRN_NOW) == PIRN_EAGAIN);
+        TEST_CHECK(pirn_fd_wait(ends[0], PIRN_FD_READ, pirn_after(i % 5 * 10 * PIRN_MICROSECOND)) == PIRN_ETIMEDOUT);
+        TEST_CHECK(write(ends[1], "x", 1) == 1);
+        TEST_CHECK(pirn_fd_wait(ends[0], PIRN_FD_READ, PIRN_FOREVER) == PIRN_FD_READ);
+        close(ends[0]); /* at once after the wait: nothing of it may be left anywhere */
+        close(ends[1]);
+        int peer;
+        pirn_socket one = adopt_one(&peer);
+        TEST_CHECK(pirn_close(one) == 0);
+        close(peer);
+    }
+    return pirn_fd_wait(-1, PIRN_FD_READ, PIRN_NOW) == PIRN_EINVAL ? 0 : PIRN_EFAILED;
+}
+
+Test(socket, fd_wait_leaves_nothing_behind) {
+    /* Goal: readiness, deadline and PIRN_NOW on a foreign descriptor, which may be closed right after.
+     * Method: pipes whose numbers are reused at once, also by sockets. */
+    test_run_everywhere(fd_wait_cases, NULL);
+}
+
+static int write_later(void *arg, pirn_result *out) {
+    (void)out;
+    usleep(5000);
+    return write(*(int *)arg, "x", 1) == 1 ? 0 : PIRN_EFAILED;
+}
+
+static int fd_wait_parks(void *arg) {
+    (void)arg;
+    int ends[2];
+    TEST_CHECK(pipe2(ends, O_NONBLOCK | O_CLOEXEC) == 0);
+    pirn_deferred *writer = pirn_offload(write_later, &ends[1], NULL);
+    TEST_CHECK(pirn_fd_wait(ends[0], PIRN_FD_READ, PIRN_FOREVER) == PIRN_FD_READ);
+    TEST_CHECK(pirn_await(writer, NULL, PIRN_FOREVER) == 0);
+    pirn_deferred_release(writer);
+    close(ends[0]);
+    close(ends[1]);
+    return 0;
+}
+
+Test(socket, fd_wait_parks_until_ready) {
+    /* Goal: the waiting tasklet is woken by the descriptor.
+     * Method: another thread writes into the pipe after the tasklet has parked. */
+    test_run_everywhere(fd_wait_parks, NULL);
+}

@@ -1,0 +1,430 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Runs in: every build
+#
+# web_test.sh BUILD_DIR [PARTS]: drive the real pirn-web with curl in its three configurations: threaded with the reactor's and with the
+# workers' policy, and single. Prints "ok NAME", "not ok NAME - why" or "skip NAME - why" lines, then the count.
+# Nothing here asserts a time; waits are polled, with a limit that only a failure meets.
+set -u
+build=${1:-${PIRN_BUILD_DIR:-build/release}}
+web=$build/pirn-web
+parts=${2:-'pages chat crowd slow_reader stream mix stuck'}
+work=$(mktemp -d)
+divisor=${PIRN_TEST_DIVISOR:-1}
+server=''
+helpers=''
+failed_count=0
+passed_count=0
+skipped_count=0
+
+clean_up() {
+    # shellcheck disable=SC2086 # one id per word
+    kill -9 $server $helpers 2>/dev/null
+    rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 1' INT TERM
+
+ok() { # NAME
+    passed_count=$((passed_count + 1))
+    echo "ok $1"
+}
+
+not_ok() { # NAME WHY
+    failed_count=$((failed_count + 1))
+    echo "not ok $1 - $2"
+}
+
+skip() { # NAME WHY
+    skipped_count=$((skipped_count + 1))
+    echo "skip $1 - $2"
+}
+
+check() { # NAME WHY COMMAND...
+    name=$1
+    why=$2
+    shift 2
+    if "$@"; then ok "$name"; else not_ok "$name" "$why"; fi
+}
+
+# Until the command succeeds: 30 seconds at most.
+wait_for() { # COMMAND...
+    tries=600
+    until "$@"; do
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || return 1
+        sleep 0.05
+    done
+}
+
+has() { # FILE TEXT
+    grep -qF -- "$2" "$1" 2>/dev/null
+}
+
+gone() { # PID
+    ! kill -0 "$1" 2>/dev/null
+}
+
+lines_are() { # FILE COUNT
+    [ "$(wc -l <"$1")" -eq "$2" ]
+}
+
+# Start pirn-web on a free port; $server, $port and $url are set.
+start() { # FLAGS...
+    : >"$work/out"
+    mkdir -p "$work/tmp"
+    TMPDIR=$work/tmp "$web" --listen 127.0.0.1:0 "$@" >"$work/out" 2>"$work/err" &
+    server=$!
+    wait_for has "$work/out" 'listening on http://127.0.0.1:' || { cat "$work/err"; return 1; }
+    url=$(sed -n 's/^listening on //p' "$work/out")
+}
+
+# SIGTERM, then the exit code in $code. A program that does not end is killed: code 137.
+stop() {
+    kill -TERM "$server"
+    (sleep 30; kill -9 "$server") 2>/dev/null &
+    watchdog=$!
+    wait "$server"
+    code=$?
+    kill "$watchdog" 2>/dev/null
+    wait "$watchdog" 2>/dev/null
+    server=''
+}
+
+# What the program says and how it exits, when it does not serve.
+exits_with() { # CODE TEXT FLAGS...
+    wanted_code=$1
+    text=$2
+    shift 2
+    TMPDIR=$work "$web" "$@" >"$work/refused.out" 2>"$work/refused.err" </dev/null
+    [ $? -eq "$wanted_code" ] && lines_are "$work/refused.err" 1 && lines_are "$work/refused.out" 0 &&
+        has "$work/refused.err" "$text"
+}
+
+get() { # PATH CURL_FLAGS...
+    path=$1
+    shift
+    curl -s --max-time 60 "$@" "$url$path"
+}
+
+parked() {
+    get '/debug/pirn/?format=json' | sed -nE 's/.*"counts":\{[^}]*"parked":([0-9]+).*/\1/p'
+}
+
+parked_is() { # COUNT
+    [ "$(parked)" = "$1" ]
+}
+
+parked_above() { # COUNT
+    [ "$(parked)" -gt "$1" ]
+}
+
+# ---- what does not depend on the configuration ----
+
+test_usage() {
+    check usage_unknown_flag_suggests_nearest "$(cat "$work/refused.err" 2>/dev/null)" \
+        exits_with 2 'do you mean --workers?' --wrokers 2
+    check usage_value_out_of_range_is_refused 'exit code or line' exits_with 2 '1 to 64' --workers 0
+    check usage_probability_out_of_range_is_refused 'exit code or line' exits_with 2 '0 to 1' --http-probability 1.5
+    check usage_missing_value_is_refused 'exit code or line' exits_with 2 'needs a value' --mode
+    check usage_two_reactors_are_not_in_this_version 'exit code or line' \
+        exits_with 2 'not in this version' --reactors 2
+    check usage_postgres_is_not_in_this_version 'exit code or line' \
+        exits_with 2 'not in this version' --db postgres://localhost/test
+    check usage_bad_address_is_refused 'exit code or line' exits_with 2 'ADDRESS:PORT' --listen nowhere:80
+    "$web" --help >"$work/help.out" 2>"$work/help.err"
+    check usage_help_goes_to_stdout 'not as wanted' \
+        sh -c "[ $? -eq 0 ] && grep -q -- --chat-deadline '$work/help.out' && [ ! -s '$work/help.err' ]"
+    head -c 4096 /dev/zero | tr '\0' x >"$work/no.db"
+    check database_that_is_none_exits_4 'exit code or line' \
+        exits_with 4 'file is not a database' --listen 127.0.0.1:0 --db "$work/no.db"
+    check database_out_of_reach_exits_4 'exit code or line' \
+        exits_with 4 'unable to open database file' --listen 127.0.0.1:0 --db "$work/absent/x.db"
+}
+
+test_database_is_kept() {
+    start --db "$work/kept.db" --chat-probability 0 --http-probability 0 || { not_ok database_kept 'did not start'; return; }
+    get / >"$work/kept.1"
+    stop
+    start --db "$work/kept.db" --chat-probability 0 --http-probability 0 || { not_ok database_kept 'did not start twice'; return; }
+    get / >"$work/kept.2"
+    stop
+    check database_is_made_and_kept 'no file, or another page' \
+        sh -c "[ -s '$work/kept.db' ] && cmp -s '$work/kept.1' '$work/kept.2' && [ -s '$work/kept.1' ]"
+}
+
+# Nobody reads the log: a pipe of 64 KiB and the program's two buffers fill, requests go on, then the loss is told.
+test_access_log() {
+    start --access-log "$work/access" || { not_ok access_log_to_file 'did not start'; return; }
+    get /hello >/dev/null
+    check access_log_has_a_line_for_a_request "$(cat "$work/access")" wait_for has "$work/access" '/hello'
+    stop
+    count=10000
+    mkfifo "$work/pipe"
+    (exec 3<"$work/pipe"; wait_for test -e "$work/read_now"; exec cat <&3 >"$work/read") &
+    helpers="$helpers $!"
+    reader=$!
+    start --access-log "$work/pipe" || { not_ok access_log_slow_reader 'did not start'; return; }
+    answers=$(get "/hello?[1-$count]" -w '\n' --max-time 100 | grep -c '^Hello, world!$')
+    check access_log_slow_reader_stalls_nobody "$answers of $count answers" test "$answers" -eq $count
+    touch "$work/read_now"
+    check access_log_dropped_lines_are_counted 'no such line' wait_for has "$work/read" 'lines dropped'
+    stop
+    wait "$reader"
+    check access_log_exit_is_0 "exit $code" test "$code" -eq 0
+}
+
+# A target that never ends its page: another pirn-web's event stream.
+test_cancel_and_second_signal() {
+    start || { not_ok second_signal 'did not start'; return; }
+    endless=$server
+    helpers="$helpers $endless"
+    target=$url/chat/events
+    start --http-target "$target" --http-probability 1 --chat-probability 0 || { not_ok second_signal 'did not start'; return; }
+    # The first answer's connection has ended when the second is asked for: what is parked now is the floor.
+    before=$(parked)
+    get / >/dev/null &
+    client=$!
+    check fetch_is_parked 'nothing parked' wait_for parked_above "$((before + 1))"
+    kill -9 $client
+    wait $client 2>/dev/null
+    check fetch_of_a_client_that_left_is_cancelled "parked $(parked), was $before" wait_for parked_is "$before"
+    get / >/dev/null &
+    helpers="$helpers $!"
+    wait_for parked_above "$((before + 1))"
+    kill -TERM "$server"
+    check drain_refuses_new_connections 'still accepts' wait_for sh -c "! curl -s -o /dev/null --max-time 5 '$url/hello'"
+    kill -TERM "$server"
+    wait "$server"
+    code=$?
+    check second_signal_exits_at_once "exit $code" test $code -eq 143
+    check second_signal_leaves_no_files "$(ls "$work/tmp")" \
+        test "$(ls "$work/tmp" | wc -l)" -eq 1 # the other program's
+    kill -TERM "$endless"
+    wait "$endless"
+    server=''
+}
+
+# ---- in each configuration ----
+
+seed_strings='request arrives<br>
+still in the reactor tasklet<br>
+hi, we are now inside the request tasklet<br>
+QUERY 1:<br>
+QUERY 2:<br>
+QUERY 3:<br>'
+
+in_order() { # FILE
+    flat=$(tr -d '\n' <"$1")
+    echo "$seed_strings" | while read -r text; do
+        case $flat in
+        *"$text"*) flat=${flat#*"$text"} ;;
+        *) exit 1 ;;
+        esac
+    done
+}
+
+test_pages() {
+    start --chat-probability 0 --http-probability 0 "$@" || { not_ok "$config/start" "did not start"; return; }
+    check "$config/one_line_on_stdout" "$(cat "$work/out")" lines_are "$work/out" 1
+    get /hello -i | tr -d '\r' >"$work/hello"
+    check "$config/hello_has_13_bytes_and_a_date" "$(cat "$work/hello")" \
+        sh -c "grep -qi '^content-length: 13$' '$work/hello' && grep -qi '^date: ' '$work/hello' &&
+               grep -qi '^content-type: text/plain' '$work/hello' && [ \"\$(tail -n 1 '$work/hello')\" = 'Hello, world!' ]"
+    get / >"$work/page"
+    check "$config/seed_page_has_its_strings_in_order" 'missing' in_order "$work/page"
+    check "$config/seed_page_has_ten_rows_a_query" "$(grep -o '<tr>' "$work/page" | wc -l) rows" \
+        test "$(grep -o '<tr>' "$work/page" | wc -l)" -eq 30
+    same=yes
+    for _ in 1 2 3 4 5; do
+        get / | cmp -s - "$work/page" || same=no
+    done
+    [ -f "$work/first_page" ] || cp "$work/page" "$work/first_page"
+    cmp -s "$work/page" "$work/first_page" || same=no
+    check "$config/seed_page_without_odds_is_always_the_same" 'it differs' test $same = yes
+    get / -o /dev/null -D - | tr -d '\r' >"$work/head"
+    check "$config/seed_page_is_streamed_html" "$(cat "$work/head")" \
+        sh -c "grep -qi '^content-type: text/html' '$work/head' && grep -qi '^transfer-encoding: chunked' '$work/head'"
+    get '/debug/pirn/?format=json' >"$work/json"
+    check "$config/inspector_names_its_parts" "$(cat "$work/json")" \
+        sh -c "for key in mode poll workers tasklets counts; do grep -q \"\\\"\$key\\\":\" '$work/json' || exit 1; done"
+    check "$config/unknown_path_is_404" 'other' test "$(get /absent -o /dev/null -w '%{http_code}')" = 404
+    check "$config/other_method_is_405" 'other' test "$(get /hello -X DELETE -o /dev/null -w '%{http_code}')" = 405
+    exits_with 3 'another program has this port' --listen "${url#http://}" "$@"
+    check "$config/port_in_use_exits_3" "$(cat "$work/refused.err")" test $? -eq 0
+    stop
+    check "$config/sigterm_exits_0" "exit $code" test "$code" -eq 0
+    check "$config/temporary_database_is_removed" "$(ls "$work/tmp")" sh -c "[ -z \"\$(ls '$work/tmp')\" ]"
+    check "$config/stderr_is_silent" "$(head -n 3 "$work/err")" test ! -s "$work/err"
+}
+
+# Two readers, and on two workers when there are two; then errors of the post.
+test_chat() {
+    start "$@" || { not_ok "$config/chat" 'did not start'; return; }
+    for reader in 1 2 3 4; do
+        curl -sN "$url/chat/events" >"$work/events.$reader" &
+        readers="${readers:-} $!"
+    done
+    helpers="$helpers $readers"
+    for reader in 1 2 3 4; do
+        wait_for has "$work/events.$reader" ': welcome'
+    done
+    code=$(get /chat -o /dev/null -w '%{http_code}' --data-urlencode 'message=<b>woad & madder</b>
+second line')
+    check "$config/chat_post_answers_204" "$code" test "$code" = 204
+    heard=0
+    for reader in 1 2 3 4; do
+        wait_for has "$work/events.$reader" 'data: <b>woad & madder</b>' && wait_for has "$work/events.$reader" 'data: second line' &&
+            heard=$((heard + 1))
+    done
+    check "$config/chat_message_reaches_every_reader" "$heard of 4" test $heard -eq 4
+    check "$config/chat_post_without_message_is_400" 'other' \
+        test "$(get /chat -o /dev/null -w '%{http_code}' -d 'other=1')" = 400
+    head -c 5000 /dev/zero | tr '\0' a >"$work/long"
+    check "$config/chat_post_too_long_is_413" 'other' \
+        test "$(get /chat -o /dev/null -w '%{http_code}' --data-urlencode "message@$work/long")" = 413
+    check "$config/chat_page_is_html" 'no form' sh -c "curl -s '$url/chat' | grep -q '<form'"
+    before=$(parked)
+    # shellcheck disable=SC2086
+    kill -9 $readers
+    check "$config/chat_readers_that_left_are_gone" "parked $(parked), was $before" wait_for parked_is "$((before - 8))"
+    curl -sN "$url/chat/events" >"$work/events.5" &
+    helpers="$helpers $!"
+    wait_for has "$work/events.5" ': welcome'
+    stop
+    readers=''
+    check "$config/drain_ends_open_event_streams" "exit $code: $(cat "$work/err")" test "$code" -eq 0
+}
+
+# Each curl can hold 300 streams. All of them hear one message; then all leave at once.
+test_crowd() {
+    start "$@" || { not_ok "$config/crowd" 'did not start'; return; }
+    before=$(parked)
+    curls=$((7 / (divisor > 7 ? 7 : divisor)))
+    [ $curls -gt 0 ] || curls=1
+    count=$((curls * 300))
+    mkdir -p "$work/crowd"
+    crowd=''
+    for part_of_crowd in $(seq 1 $curls); do
+        curl -sN --parallel --parallel-immediate --parallel-max 300 -o "$work/crowd/$part_of_crowd.#1" \
+            "$url/chat/events?[1-300]" >/dev/null 2>&1 &
+        crowd="$crowd $!"
+    done
+    helpers="$helpers $crowd"
+    check "$config/crowd_of_${count}_readers_is_parked" "parked $(parked)" wait_for parked_is $((before + 2 * count))
+    get /chat -d 'message=to everyone'
+    all_heard() {
+        [ "$(cat "$work"/crowd/* | grep -c '^data: to everyone$')" -eq $count ]
+    }
+    check "$config/crowd_hears_a_message_once_each" "$(cat "$work"/crowd/* | grep -c '^data: to everyone$') of $count" \
+        wait_for all_heard
+    # shellcheck disable=SC2086
+    kill -9 $crowd
+    check "$config/crowd_that_left_is_gone" "parked $(parked), was $before" wait_for parked_is "$before"
+    rm -rf "$work/crowd"
+    stop
+    check "$config/crowd_exit_is_0" "exit $code" test "$code" -eq 0
+}
+
+# A reader that stands still: its queue and its socket's buffers fill, it is cut off, and the other one misses nothing.
+test_slow_reader() {
+    start "$@" || { not_ok "$config/slow_reader" 'did not start'; return; }
+    count=3000
+    before=$(parked)
+    curl -sN "$url/chat/events" >"$work/quick" &
+    quick=$!
+    curl -sN "$url/chat/events" >"$work/slow" &
+    slow=$!
+    helpers="$helpers $quick $slow"
+    wait_for has "$work/quick" ': welcome'
+    wait_for has "$work/slow" ': welcome'
+    kill -STOP $slow
+    head -c 4000 /dev/zero | tr '\0' a >"$work/long"
+    get "/chat?[1-$count]" --data-urlencode "message@$work/long" --max-time 200
+    check "$config/slow_reader_is_cut_off" "parked $(parked), was $before" wait_for parked_is $((before + 2))
+    heard_all() {
+        [ "$(grep -c '^data: aaa' "$work/quick")" -eq $count ]
+    }
+    check "$config/slow_reader_costs_the_others_nothing" "$(grep -c '^data: aaa' "$work/quick") of $count" wait_for heard_all
+    kill -CONT $slow
+    wait $slow
+    check "$config/slow_reader_sees_its_stream_cut" 'it ended well' test $? -ne 0
+    kill -9 $quick
+    stop
+    check "$config/slow_reader_exit_is_0" "exit $code: $(head -n 2 "$work/err")" test "$code" -eq 0
+}
+
+# All odds 1: what waits is on the page before its wait ends, and its client may leave.
+test_stream() {
+    start --http-probability 1 --chat-probability 1 --chat-deadline 60000 "$@" || { not_ok "$config/stream" 'did not start'; return; }
+    curl -sN "$url/" >"$work/streamed" &
+    client=$!
+    wait_for has "$work/streamed" 'sending to 0 clients'
+    check "$config/page_comes_as_it_happens" "$(tail -c 200 "$work/streamed")" kill -0 $client
+    check "$config/page_shows_the_fetched_page" "$(grep -o 'HTTP:.*' "$work/streamed")" \
+        has "$work/streamed" 'HTTP:<br><pre>Hello, world!</pre>'
+    # The connection and its request; the page was fetched over one that stays open, and counts as well.
+    before=$(parked)
+    kill -9 $client
+    wait $client 2>/dev/null
+    check "$config/chat_of_a_client_that_left_is_cancelled" "parked $(parked), was $before" wait_for parked_is $((before - 2))
+    stop
+    check "$config/stream_exit_is_0" "exit $code" test "$code" -eq 0
+}
+
+# The seed's mix with its own odds in a closed loop: no request fails, none stalls, and some meet in the chat.
+test_mix() {
+    start --chat-deadline 50 "$@" || { not_ok "$config/mix" 'did not start'; return; }
+    each=$((200 / divisor + 10))
+    clients=''
+    for client in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        curl -s --max-time 200 "$url/?[1-$each]" >"$work/mix.$client" &
+        clients="$clients $!"
+    done
+    # shellcheck disable=SC2086
+    wait $clients
+    total=$((20 * each))
+    ends=$(cat "$work"/mix.* | grep -c '</html>')
+    check "$config/mix_of_twenty_clients_never_stalls" "$ends of $total pages" test "$ends" -eq $total
+    check "$config/mix_meets_in_the_chat" 'nobody met' sh -c "cat '$work'/mix.* | grep -q 'hi from [0-9]* (and to other -*[0-9]* chaps)'"
+    rm -f "$work"/mix.*
+    stop
+    check "$config/mix_exit_is_0" "exit $code: $(head -n 2 "$work/err")" test "$code" -eq 0
+}
+
+# As the seed was: consumers that wait for ever. The report names them; the drain still ends.
+test_stuck() {
+    start --http-probability 0 --chat-probability 1 "$@" || { not_ok "$config/stuck" 'did not start'; return; }
+    for _ in 1 2 3; do
+        curl -sN "$url/seed" >>"$work/stuck" &
+        helpers="$helpers $!"
+    done
+    check "$config/seed_that_waits_for_ever_is_reported" "$(cat "$work/err")" wait_for has "$work/err" 'chat'
+    sed 's/^/# /' "$work/err"
+    stop
+    check "$config/drain_ends_those_who_wait_for_ever" "exit $code" test "$code" -eq 0
+}
+
+if [ $# -lt 2 ]; then
+    test_usage
+    test_database_is_kept
+    test_access_log
+    test_cancel_and_second_signal
+fi
+for config in reactor worker single; do
+    case $config in
+    reactor) flags='--mode threaded --workers 2 --poll reactor' ;;
+    worker) flags='--mode threaded --workers 2 --poll worker' ;;
+    single) flags='--mode single' ;;
+    esac
+    for part in $parts; do
+        if [ "$part" = stuck ] && [ "$divisor" -gt 1 ]; then
+            skip "$config/seed_that_waits_for_ever_is_reported" 'takes ten seconds: release only'
+        else
+            # shellcheck disable=SC2086
+            "test_$part" $flags
+        fi
+    done
+done
+echo "$passed_count passed, $failed_count failed, $skipped_count skipped"
+[ $failed_count -eq 0 ]

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: what the tests of the reactor share: the same main tasklet in every mode and policy, what was said on stderr, threads and
+ *       descriptors counted.
+ * Threads: the test's main thread; the waits in a tasklet.
+ */
+#ifndef REACTOR_ENGINE_H
+#define REACTOR_ENGINE_H
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <pirn.h>
+
+#include "test.h"
+
+#define ENGINE_MODES 3
+
+static inline const char *engine_name(int which) {
+    static const char *const names[ENGINE_MODES] = {"threaded, poll reactor", "threaded, poll worker", "single"};
+    return names[which];
+}
+
+/* Options for mode `which`: two workers where there can be two, no drain. */
+static inline pirn_options engine_options(int which) {
+    pirn_options options;
+    pirn_options_init(&options);
+    options.mode = which == 2 ? PIRN_MODE_SINGLE : PIRN_MODE_THREADED;
+    options.poll = which == 1 ? PIRN_POLL_WORKER : PIRN_POLL_REACTOR;
+    options.workers = 2;
+    return options;
+}
+
+/* Run `main_fn(arg)` once in each mode; it must return 0. */
+static inline void in_every_mode(pirn_fn main_fn, void *arg) {
+    for (int which = 0; which < ENGINE_MODES; which++) {
+        pirn_options options = engine_options(which);
+        int result = pirn_run(&options, main_fn, arg);
+        cr_assert_eq(result, 0, "%s: pirn_run() returned %s", engine_name(which), pirn_error_name(result));
+    }
+}
+
+/* In a tasklet: look again every millisecond until `condition` holds; the test's own time limit ends a vain wait. */
+static inline void wait_until(bool (*condition)(void *context), void *context) {
+    while (!condition(context)) {
+        (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
+    }
+}
+
+/* What is written to stderr between begin and end. The caller frees the text. */
+typedef struct captured {
+    int file, before;
+} captured;
+
+static inline captured capture_begin(void) {
+    captured c = {.file = memfd_create("stderr", MFD_CLOEXEC), .before = dup(STDERR_FILENO)};
+    cr_assert(c.file >= 0 && c.before >= 0);
+    fflush(stderr);
+    dup2(c.file, STDERR_FILENO);
+    return c;
+}
+
+static inline char *capture_end(captured c) {
+    dup2(c.before, STDERR_FILENO);
+    close(c.before);
+    off_t bytes = lseek(c.file, 0, SEEK_END);
+    char *text = calloc(1, (size_t)bytes + 1);
+    cr_assert(text && pread(c.file, text, (size_t)bytes, 0) == bytes);
+    close(c.file);
+    return text;
+}
+
+/* Entries of a folder of /proc/self. */
+static inline unsigned count_entries(const char *path) {
+    DIR *folder = opendir(path);
+    cr_assert_not_null(folder);
+    unsigned count = 0;
+    while (readdir(folder)) {
+        count++;
+    }
+    closedir(folder);
+    return count;
+}
+
+static inline unsigned count_threads(void) {
+    return count_entries("/proc/self/task");
+}
+
+static inline unsigned count_descriptors(void) {
+    return count_entries("/proc/self/fd");
+}
+
+#endif

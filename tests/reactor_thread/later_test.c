@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: tests of reactor_thread/later.c: pirn_call_later in every mode.
+ */
+#include "engine.h"
+#include "live.h"
+
+/* Await one call and give up its hold; returns the wait's code. */
+static int await_call(int64_t delay_ns) {
+    pirn_deferred *call = pirn_call_later(delay_ns);
+    cr_assert_not_null(call);
+    int status = pirn_await(call, NULL, PIRN_FOREVER);
+    pirn_deferred_release(call);
+    return status;
+}
+
+static int sleep_by_calls(void *arg) {
+    (void)arg;
+    static const int64_t delays[] = {0, 1, 999999, PIRN_MILLISECOND, 3 * PIRN_MILLISECOND + 1, 7 * PIRN_MILLISECOND};
+    for (size_t i = 0; i < sizeof delays / sizeof *delays; i++) {
+        pirn_time due = pirn_after(delays[i]);
+        cr_assert_eq(await_call(delays[i]), 0);
+        cr_assert_geq(pirn_now(), due, "a delay of %lld ns ended early", (long long)delays[i]);
+    }
+    cr_assert_eq(await_call(-5), 0);
+    return 0;
+}
+
+/* Goal: a call fires, and never before its delay is over, for delays of whole milliseconds and of parts.
+ * Method: await calls of several delays and compare the clock; a negative delay counts as none. */
+Test(later, call_fires_and_never_early, .timeout = 30) {
+    in_every_mode(sleep_by_calls, NULL);
+}
+
+static pirn_deferred *count_up(void *context, pirn_result *result) {
+    cr_assert_eq(result->status, 0);
+    ++*(unsigned *)context;
+    return NULL;
+}
+
+static int ten_thousand_calls(void *arg) {
+    (void)arg;
+    unsigned fired = 0, wanted = (unsigned)pirn_test_count(10000, 500);
+    pirn_deferred **calls = calloc(wanted, sizeof *calls);
+    for (unsigned i = 0; i < wanted; i++) {
+        calls[i] = pirn_call_later((int64_t)(i * 7919 % 20) * PIRN_MILLISECOND);
+        cr_assert_not_null(calls[i]);
+        cr_assert_eq(pirn_deferred_add_callbacks(calls[i], count_up, NULL, &fired), 0);
+    }
+    pirn_deferred *all = pirn_deferred_list(calls, wanted, 0);
+    cr_assert_eq(pirn_await(all, NULL, PIRN_FOREVER), 0);
+    pirn_deferred_release(all);
+    cr_assert_eq(fired, wanted);
+    free(calls);
+    return 0;
+}
+
+/* Goal: ten thousand calls at once all fire, each exactly once.
+ * Method: calls of 20 different delays, a counting callback on each, and a list over all. */
+Test(later, many_calls_each_fire_once, .timeout = 60) {
+    in_every_mode(ten_thousand_calls, NULL);
+}
+
+static bool no_record_is_out(void *context) {
+    (void)context;
+    return pn_record_count() == 0;
+}
+
+static int cancel_a_long_one(void *arg) {
+    (void)arg;
+    pirn_deferred *call = pirn_call_later(3600 * PIRN_SECOND);
+    pirn_yield();
+    cr_assert_eq(pn_record_count(), 1);
+    cr_assert_eq(pirn_deferred_cancel(call), 0);
+    cr_assert(pirn_deferred_finished(call), "a cancel at home is known at home at once");
+    cr_assert_eq(pirn_await(call, NULL, PIRN_NOW), PIRN_ECANCELED);
+    pirn_deferred_release(call);
+    wait_until(no_record_is_out, NULL);
+    return 0;
+}
+
+/* Goal: cancelling a call takes its timer back from the reactor.
+ * Method: cancel one that is an hour away; it fails with PIRN_ECANCELED now, and the count of records falls to zero. */
+Test(later, cancel_takes_the_timer_back, .timeout = 30) {
+    in_every_mode(cancel_a_long_one, NULL);
+}
+
+static int race_cancel_with_fire(void *arg) {
+    (void)arg;
+    unsigned rounds = (unsigned)pirn_test_count(3000, 200), fired = 0;
+    for (unsigned i = 0; i < rounds; i++) {
+        pirn_deferred *call = pirn_call_later(0);
+        if (i % 3 == 1) {
+            pirn_yield();
+        } else if (i % 3 == 2) {
+            (void)pirn_sleep_until(pirn_after((i % 40) * 10 * PIRN_MICROSECOND));
+        }
+        cr_assert_eq(pirn_deferred_cancel(call), 0);
+        int status = pirn_await(call, NULL, PIRN_FOREVER);
+        cr_assert(status == 0 || status == PIRN_ECANCELED, "round %u: %s", i, pirn_error_name(status));
+        fired += status == 0;
+        pirn_deferred_release(call);
+    }
+    wait_until(no_record_is_out, NULL);
+    printf("%u of %u fired before their cancel\n", fired, rounds);
+    return 0;
+}
+
+/* Goal: a cancel that races with the fire gives exactly one outcome, and the request outlives both sides.
+ * Method: cancel at once, after a yield and after short sleeps; every await ends with 0 or PIRN_ECANCELED, no record stays
+ *         out, and the sanitizer builds see every free. */
+Test(later, cancel_racing_with_fire_has_one_outcome, .timeout = 60) {
+    in_every_mode(race_cancel_with_fire, NULL);
+}
+
+static pirn_deferred *keep_status(void *context, pirn_result *result) {
+    *(int *)context = result->status;
+    return NULL;
+}
+
+static int leave_one_pending(void *arg) {
+    pirn_deferred *call = pirn_call_later(3600 * PIRN_SECOND);
+    cr_assert_eq(pirn_deferred_add_callbacks(call, keep_status, keep_status, arg), 0);
+    pirn_deferred_release(call);
+    return 0;
+}
+
+/* Goal: what is pending at the end of the runtime fails with PIRN_ECLOSED and is told so.
+ * Method: main returns while a call is an hour away; its callback has run when pirn_run returns. */
+Test(later, shutdown_fails_a_pending_call, .timeout = 30) {
+    for (int which = 0; which < ENGINE_MODES; which++) {
+        int status = 1;
+        pirn_options options = engine_options(which);
+        captured said = capture_begin(); /* nobody handles the failure: a line tells of it */
+        int result = pirn_run(&options, leave_one_pending, &status);
+        char *text = capture_end(said);
+        cr_assert_eq(result, 0);
+        cr_assert_eq(status, PIRN_ECLOSED, "%s: %s", engine_name(which), pirn_error_name(status));
+        cr_assert(strstr(text, "pirn_call_later: the runtime is shutting down"), "%s", text);
+        free(text);
+    }
+}
+
+/* Goal: outside of a worker there is no home for the answer: NULL, not a crash.
+ * Method: call before any runtime runs. */
+Test(later, call_outside_a_worker_gives_null) {
+    cr_assert_null(pirn_call_later(0));
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: tests of reactor_thread/resolve.c: numbers, names, and a name server that never answers.
+ */
+#include "engine.h"
+#include "live.h"
+#include "resolver.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include <pirn/reactor.h>
+
+/* The addresses of one answer, or the failure's code with its words in `why`. */
+static int resolve(const char *host, const char *service, int family, pirn_addresses **addresses, char *why,
+                   size_t bytes) {
+    pirn_deferred *asked = pirn_resolve(host, service, family);
+    cr_assert_not_null(asked);
+    pirn_result result = {0};
+    int status = pirn_await_take(asked, &result, PIRN_FOREVER);
+    *addresses = result.value;
+    if (status != 0) {
+        (void)pirn_failure_format(result.failure, why, bytes);
+        pirn_result_drop(&result);
+    }
+    return status;
+}
+
+/* "127.0.0.1:80" or "[::1]:80" of the first address. */
+static void expect_first(const char *host, const char *service, int family, const char *wanted) {
+    pirn_addresses *addresses = NULL;
+    char why[300] = "", text[128], number[INET6_ADDRSTRLEN];
+    cr_assert_eq(resolve(host, service, family, &addresses, why, sizeof why), 0, "%s", why);
+    cr_assert_geq(addresses->count, 1);
+    const struct sockaddr_in *four = (const struct sockaddr_in *)(const void *)&addresses->address[0];
+    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)(const void *)&addresses->address[0];
+    if (four->sin_family == AF_INET) {
+        (void)inet_ntop(AF_INET, &four->sin_addr, number, sizeof number);
+        (void)snprintf(text, sizeof text, "%s:%u", number, ntohs(four->sin_port));
+    } else {
+        (void)inet_ntop(AF_INET6, &six->sin6_addr, number, sizeof number);
+        (void)snprintf(text, sizeof text, "[%s]:%u", number, ntohs(six->sin6_port));
+    }
+    cr_assert_str_eq(text, wanted);
+    free(addresses);
+}
+
+static void expect_failure(const char *host, const char *service, int family, const char *words) {
+    pirn_addresses *addresses = NULL;
+    char why[300] = "";
+    cr_assert_eq(resolve(host, service, family, &addresses, why, sizeof why), PIRN_EDNS);
+    cr_assert(strstr(why, words), "\"%s\" is not in: %s", words, why);
+}
+
+static int resolve_numbers(void *arg) {
+    (void)arg;
+    unsigned threads = count_threads();
+    pirn_deferred *asked = pirn_resolve("127.0.0.1", "80", AF_UNSPEC);
+    cr_assert(pirn_deferred_finished(asked), "a number needs nobody");
+    pirn_deferred_release(asked);
+    expect_first("127.0.0.1", "80", AF_UNSPEC, "127.0.0.1:80");
+    expect_first("10.1.2.3", NULL, AF_INET, "10.1.2.3:0");
+    expect_first("::1", "65535", AF_INET6, "[::1]:65535");
+    expect_first("fe80::1%lo", "1", AF_UNSPEC, "[fe80::1]:1");
+    expect_failure("::1", "80", AF_INET, "family");
+    expect_failure("127.0.0.1", "80", AF_INET6, "family");
+    expect_failure("", "80", AF_UNSPEC, "no host");
+    cr_assert_eq(count_threads(), threads);
+    return 0;
+}
+
+/* Goal: numeric addresses of both families are answered at once, with the port, without a thread.
+ * Method: compare text and port of the answers; the deferred has fired when the call returns; the threads are counted. */
+Test(resolve, number_is_answered_at_once, .timeout = 30) {
+    in_every_mode(resolve_numbers, NULL);
+}
+
+static int resolve_names(void *arg) {
+    (void)arg;
+    unsigned threads = count_threads();
+    expect_first("localhost", "80", AF_INET, "127.0.0.1:80");
+    expect_first("loop.pirn.test", "8080", AF_UNSPEC, "127.0.0.1:8080");
+    expect_failure("no..such..name", "80", AF_UNSPEC, "no..such..name");
+    expect_failure("127.0.0.1", "no-such-service", AF_UNSPEC, "127.0.0.1");
+    for (unsigned i = 0; i < 50; i++) {
+        expect_first("localhost", "1", AF_INET, "127.0.0.1:1");
+    }
+    cr_assert_eq(count_threads(), threads + 2);
+    return 0;
+}
+
+/* Goal: names are answered by the system's resolver, unknown ones with PIRN_EDNS and its words, on two threads in all.
+ * Method: localhost, a name that only this program knows, malformed names and services; the threads are counted. */
+Test(resolve, name_is_answered_by_the_system, .timeout = 60) {
+    in_every_mode(resolve_names, NULL);
+}
+
+static bool is_stuck(void *context) {
+    return resolver_stuck() == *(unsigned *)context;
+}
+
+static int give_up_a_stuck_one(void *arg) {
+    (void)arg;
+    unsigned stuck = resolver_stuck() + 1;
+    pirn_deferred *asked = pirn_resolve("stuck.pirn.test", "80", AF_UNSPEC);
+    wait_until(is_stuck, &stuck);
+    pirn_result result;
+    cr_assert_eq(pirn_await_take(asked, &result, pirn_after(5 * PIRN_MILLISECOND)), PIRN_ETIMEDOUT);
+    expect_first("loop.pirn.test", "1", AF_UNSPEC, "127.0.0.1:1"); /* the other thread */
+    return 0;
+}
+
+/* Goal: a caller's deadline holds although the resolver hangs; others go on, and so does the end of the runtime.
+ * Method: a name that never comes back, given up after 5 ms; another name is answered; pirn_run returns with one line. */
+Test(resolve, stuck_lookup_holds_nobody_up, .timeout = 60) {
+    for (int which = 0; which < ENGINE_MODES; which++) {
+        pirn_options options = engine_options(which);
+        captured said = capture_begin();
+        int result = pirn_run(&options, give_up_a_stuck_one, NULL);
+        char *text = capture_end(said);
+        cr_assert_eq(result, 0, "%s", text);
+        cr_assert(strstr(text, "the job \"name lookup\" on thread offload-names outlives"), "%s", text);
+        free(text);
+    }
+}
+
+/* Goal: outside of a worker there is no home for the answer.
+ * Method: call before any runtime runs, with a number and with a name. */
+Test(resolve, resolve_outside_a_worker_gives_null) {
+    cr_assert_null(pirn_resolve("127.0.0.1", "80", AF_UNSPEC));
+    cr_assert_null(pirn_resolve("localhost", "80", AF_UNSPEC));
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: tests of reactor_thread/signal.c: signals of the process as values in a channel.
+ */
+#include "engine.h"
+#include "live.h"
+
+#include <pirn/reactor.h>
+
+static int recv_signal(pirn_channel *channel) {
+    int number = 0;
+    cr_assert_eq(pirn_recv(channel, &number, PIRN_FOREVER), 0);
+    return number;
+}
+
+static int receive_signals(void *arg) {
+    (void)arg;
+    pirn_channel *users = pirn_signal_open(SIGUSR1);
+    pirn_channel *terms = pirn_signal_open(SIGTERM);
+    pirn_channel *again = pirn_signal_open(SIGUSR1);
+    cr_assert(users && terms && again);
+    for (unsigned i = 0; i < 5; i++) {
+        cr_assert_eq(kill(getpid(), SIGUSR1), 0);
+        cr_assert_eq(recv_signal(users), SIGUSR1);
+        cr_assert_eq(recv_signal(again), SIGUSR1);
+        cr_assert_eq(kill(getpid(), SIGTERM), 0);
+        cr_assert_eq(recv_signal(terms), SIGTERM);
+    }
+    cr_assert_eq(pirn_channel_length(users), 0);
+    struct sigaction action;
+    cr_assert_eq(sigaction(SIGUSR1, NULL, &action), 0);
+    cr_assert(action.sa_flags & SA_ONSTACK, "a handler must not run on a tasklet's stack");
+    pirn_signal_close(users);
+    pirn_signal_close(again);
+    pirn_signal_close(terms);
+    return 0;
+}
+
+/* Goal: a signal sent after the open returned arrives as a value, in every channel opened for it.
+ * Method: send real signals, the first right after the open (their default is the process' death); receive each. */
+Test(signal, signal_arrives_in_every_channel, .timeout = 30) {
+    in_every_mode(receive_signals, NULL);
+}
+
+static int wait_in_another(void *arg) {
+    int number = 0;
+    int status = pirn_recv(arg, &number, PIRN_FOREVER);
+    return status == PIRN_ECLOSED ? 0 : status;
+}
+
+static bool is_nobody_outside(void *context) {
+    (void)context;
+    return pn_outside_count() == 0;
+}
+
+static int close_under_a_receiver(void *arg) {
+    (void)arg;
+    pirn_channel *users = pirn_signal_open(SIGUSR2);
+    pirn_spawn_options options;
+    pirn_spawn_options_init(&options);
+    options.flags = PIRN_JOINABLE;
+    pirn_tasklet waiter = pirn_spawn_with(&options, wait_in_another, users);
+    pirn_yield();
+    cr_assert_eq(pirn_channel_balance(users), -1);
+    cr_assert_eq(pn_outside_count(), 1);
+    pirn_signal_close(users);
+    int result = 1;
+    cr_assert_eq(pirn_join(waiter, &result, PIRN_FOREVER), 0);
+    cr_assert_eq(result, 0);
+    wait_until(is_nobody_outside, NULL);
+    return 0;
+}
+
+/* Goal: closing wakes the receivers with PIRN_ECLOSED and takes the handler back.
+ * Method: close while a tasklet waits; nothing outside is counted any more afterwards. */
+Test(signal, close_wakes_the_receiver, .timeout = 30) {
+    in_every_mode(close_under_a_receiver, NULL);
+}
+
+static int flood(void *arg) {
+    (void)arg;
+    pirn_channel *users = pirn_signal_open(SIGUSR1);
+    unsigned count = (unsigned)pirn_test_count(2000, 200);
+    for (unsigned i = 0; i < count; i++) {
+        cr_assert_eq(kill(getpid(), SIGUSR1), 0);
+    }
+    cr_assert_eq(recv_signal(users), SIGUSR1);
+    pirn_signal_close(users);
+    return 0;
+}
+
+/* Goal: signals that nobody receives pile up to a bound, and harm nothing.
+ * Method: thousands of signals before the first receive. */
+Test(signal, flood_of_signals_is_bounded, .timeout = 60) {
+    in_every_mode(flood, NULL);
+}
+
+static int refuse(void *arg) {
+    (void)arg;
+    static const int numbers[] = {-1, 0, 100000, SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        cr_assert_null(pirn_signal_open(numbers[i]), "signal %d", numbers[i]);
+    }
+    pirn_channel *plain = pirn_channel_create(sizeof(int), 1);
+    pirn_signal_close(plain); /* none of ours: left alone */
+    pirn_signal_close(NULL);
+    cr_assert(!pirn_channel_closed(plain));
+    pirn_channel_destroy(plain);
+    return 0;
+}
+
+/* Goal: what cannot be caught, or means a fault of the program, is refused; a foreign channel is left alone.
+ * Method: NULL for each such number. */
+Test(signal, uncatchable_signals_are_refused, .timeout = 30) {
+    in_every_mode(refuse, NULL);
+}
+
+static int leave_open(void *arg) {
+    pirn_channel *users = pirn_signal_open(SIGUSR1);
+    cr_assert_not_null(users);
+    cr_assert(pirn_spawn(wait_in_another, users).id != 0);
+    *(pirn_channel **)arg = users;
+    pirn_yield();
+    return 0;
+}
+
+/* Goal: a channel that nobody closed ends with the runtime, and the next runtime may open the same signal.
+ * Method: main returns with one open and a tasklet in it; twice in each mode; the sanitizer builds look for leaks. */
+Test(signal, open_channel_ends_with_the_runtime, .timeout = 30) {
+    pirn_channel *users = NULL;
+    in_every_mode(leave_open, &users);
+    in_every_mode(leave_open, &users);
+    cr_assert_not_null(users);
+}
+
+static int open_and_close(void *arg) {
+    (void)arg;
+    unsigned rounds = (unsigned)pirn_test_count(500, 50);
+    for (unsigned i = 0; i < rounds; i++) {
+        pirn_channel *users = pirn_signal_open(SIGUSR1);
+        cr_assert_eq(kill(getpid(), SIGUSR1), 0);
+        if (i % 2) {
+            cr_assert_eq(recv_signal(users), SIGUSR1);
+        }
+        pirn_channel *keeps = pirn_signal_open(SIGUSR1); /* so that the default is never back in force */
+        pirn_signal_close(users);
+        cr_assert_eq(kill(getpid(), SIGUSR1), 0);
+        cr_assert_eq(recv_signal(keeps), SIGUSR1);
+        pirn_signal_close(keeps);
+        wait_until(is_nobody_outside, NULL);
+    }
+    return 0;
+}
+
+/* Goal: opening and closing in a row loses no signal and leaks nothing.
+ * Method: hundreds of channels one after the other, a second one taking over while the first closes. */
+Test(signal, channels_follow_each_other, .timeout = 60) {
+    in_every_mode(open_and_close, NULL);
+}

@@ -1,0 +1,185 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# run.sh BUILD_DIR [PATTERN]: run the test programs, scripts and canaries of one build; ./dev test calls it once per build.
+#
+# For each test one line, "ok NAME", "not ok NAME - why" or "skip NAME - why", goes to BUILD_DIR/logs/results. On stdout: a line
+# per program, and the whole output of one that failed. PATTERN limits it to programs whose name it matches (a grep).
+# The exit status says nothing: the lines do.
+set -u
+build=$(cd "$1" && pwd)
+pattern=${2:-.}
+here=$(cd "$(dirname "$0")" && pwd)
+preset=$(basename "$build")
+logs=$build/logs
+limit_s=${PIRN_TEST_LIMIT_S:-240}
+export PIRN_TEST_LIMIT_S="$limit_s"
+jobs=$(nproc)
+
+# A leak does not fail a Criterion test and a report of a test's own child would be lost, so reports go to files, and
+# each file is a failure (judge_reports).
+sanitizer_environment() { # LOG_DIR
+    export ASAN_OPTIONS="detect_leaks=1:log_path=$1/report:exitcode=66:strict_string_checks=1"
+    export UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:log_path=$1/report"
+    export TSAN_OPTIONS="log_path=$1/report:exitcode=66:second_deadlock_stack=1:suppressions=$here/support/tsan.supp"
+}
+
+# A crash that a test provokes in its child on purpose (stack overflow, abort) is judged by that test, though the sanitizer
+# writes a report about it, too. All other reports fail the program.
+judge_reports() { # NAME LOG_DIR
+    for report in "$2"/report.*; do
+        if [ -f "$report" ] && ! grep -Eq 'AddressSanitizer: (SEGV|ABRT|stack-overflow|BUS)' "$report"; then
+            echo "not ok $1 - $(grep -Em1 'ERROR|WARNING|runtime error' "$report" || echo "sanitizer report")"
+            sed -n '1,60s/^/    /p' "$report" >&2
+        fi
+    done
+}
+
+# Criterion's and our runner's TAP file to result lines.
+judge_tap() { # NAME LOG_DIR STATUS
+    if [ -f "$2/tap" ]; then
+        sed -nE -e "s|^ok - ([^ ]*) +# SKIP (.*)|skip $1 \1 - \2|p;t" -e "s|^ok - ([^ ]*).*|ok $1 \1|p;t" \
+            -e "s|^not ok - ([^ ]*) *\$|not ok $1 \1 - an assertion failed|p;t" \
+            -e "s|^not ok - ([^ ]*) +\([0-9.]+s\)|not ok $1 \1 - an assertion failed|p;t" \
+            -e "s|^not ok - ([^ ]*) *(.*)|not ok $1 \1 - \2|p" "$2/tap"
+    fi
+    if ! grep -Eq '^(ok|not ok) - ' "$2/tap" 2>/dev/null; then
+        echo "not ok $1 - ended with status $3 and reported no test"
+    elif [ "$3" -ne 0 ] && ! grep -q '^not ok - ' "$2/tap"; then
+        echo "not ok $1 - ended with status $3"
+    fi
+}
+
+begin() { # LOG_DIR
+    rm -rf "$1"
+    mkdir -p "$1"
+    started=$(date +%s)
+    sanitizer_environment "$1"
+}
+
+run_program() { # PROGRAM
+    name=$(echo "$1" | sed "s|^$build/tests/||")
+    log=$logs/$name
+    begin "$log"
+    timeout -k 5 $((limit_s * 2)) "$1" --color=never --tap="$log/tap" --timeout "$limit_s" -j"$jobs" </dev/null >"$log/output" 2>&1
+    status=$?
+    { judge_tap "$name" "$log" $status; judge_reports "$name" "$log" 2>>"$log/output"; } >"$log/results"
+    tell "$name" "$log"
+}
+
+# A script prints its own result lines. It gets the build folder as $1 and as PIRN_BUILD_DIR.
+run_script() { # SCRIPT
+    name=$(echo "$1" | sed "s|^$here/||")
+    log=$logs/$name
+    begin "$log"
+    PIRN_BUILD_DIR=$build timeout -k 5 $((limit_s * 2)) sh "$1" "$build" </dev/null >"$log/output" 2>&1
+    status=$?
+    sed -nE "s#^(ok|not ok|skip) (.*)#\1 $name \2#p" "$log/output" >"$log/results"
+    if [ ! -s "$log/results" ]; then
+        echo "not ok $name - ended with status $status and reported no test" >>"$log/results"
+    elif [ $status -ne 0 ] && ! grep -q '^not ok' "$log/results"; then
+        echo "not ok $name - ended with status $status" >>"$log/results"
+    fi
+    judge_reports "$name" "$log" >>"$log/results" 2>>"$log/output"
+    tell "$name" "$log"
+}
+
+# A canary has a planted bug: the tool must find it in one of ten runs (a race is not met in each).
+run_canary() { # PROGRAM
+    name=canary/$(basename "$1")
+    log=$logs/$name
+    begin "$log"
+    found=''
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        case $(basename "$1") in
+        valgrind_*) timeout 120 valgrind --error-exitcode=99 --leak-check=full "$1" </dev/null >"$log/output" 2>&1
+            [ $? -eq 99 ] && found=yes ;;
+        *_criterion_*) timeout 120 "$1" --color=never --tap="$log/tap" </dev/null >"$log/output" 2>&1
+            judge_reports "$name" "$log" 2>/dev/null | grep -q '^not ok' && found=yes ;;
+        *) timeout 120 "$1" </dev/null >"$log/output" 2>&1
+            cat "$log"/report.* "$log/output" 2>/dev/null | grep -Eq 'Sanitizer: |runtime error: ' && found=yes ;;
+        esac
+        [ -n "$found" ] && break
+    done
+    if [ -n "$found" ]; then
+        echo "ok $name"
+    else
+        echo "not ok $name - the planted bug was not found"
+    fi >"$log/results"
+    tell "$name" "$log"
+}
+
+tell() { # NAME LOG_DIR
+    passed=$(grep -c '^ok' "$2/results")
+    failed=$(grep -c '^not ok' "$2/results")
+    skipped=$(grep -c '^skip' "$2/results")
+    {
+        echo "$preset $1: $passed passed, $failed failed, $skipped skipped, $(($(date +%s) - started)) s"
+        grep '^skip' "$2/results" | sed 's/^/    /'
+        if [ "$failed" -ne 0 ]; then
+            grep '^not ok' "$2/results" | sed 's/^/    /'
+            echo "    output ($2/output):"
+            tail -n 200 "$2/output" | sed 's/^/    | /'
+        fi
+    } >"$2/told"
+    cat "$2/told"
+}
+
+# One job, called by xargs below.
+if [ "${3:-}" ]; then
+    "run_$3" "$4"
+    exit 0
+fi
+
+mkdir -p "$logs"
+rm -f "$logs/results"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+{
+    # The long ones first, so that no single one runs alone at the end.
+    for script in "$here"/*/*_test.sh; do
+        # A script runs in the release build only, unless it says otherwise in a line of its own.
+        if [ -f "$script" ] && { [ "$preset" = release ] || grep -q '^# Runs in: every build' "$script"; }; then
+            echo "script $script"
+        fi
+    done
+    for source in "$here"/*/*_test.c; do
+        folder=$(basename "$(dirname "$source")")
+        stem=$(basename "$source" .c)
+        for program in "$build/tests/$folder/$stem" "$build/tests/$folder/${stem}"_c11 "$build/tests/$folder/${stem}"_ck \
+            "$build/tests/$folder/${stem}"_poll "$build/tests/$folder/${stem}"_epoll; do
+            [ -x "$program" ] && echo "program $program"
+        done
+        [ -x "$build/tests/$folder/$stem" ] || echo "$folder/$stem" >>"$work/missing"
+    done
+    for program in "$build"/tests/canary/*; do
+        if [ -f "$program" ] && [ -x "$program" ]; then
+            echo "canary $program"
+        fi
+    done
+} | grep -e "$pattern" >"$work/list"
+if [ "$preset" != tsan ] && [ "$preset" != asan ] && ! command -v valgrind >/dev/null; then
+    sed -i '/^canary /d' "$work/list"
+    echo "skip canary/valgrind - valgrind is not installed" >"$work/no_valgrind"
+fi
+
+# Two programs at a time: one alone leaves a core idle at its end.
+xargs -P 2 -n 2 sh "$0" "$build" "$pattern" <"$work/list"
+
+{
+    while read -r kind path; do
+        case $kind in
+        program) name=$(echo "$path" | sed "s|^$build/tests/||") ;;
+        script) name=$(echo "$path" | sed "s|^$here/||") ;;
+        canary) name=canary/$(basename "$path") ;;
+        esac
+        cat "$logs/$name/results" 2>/dev/null || echo "not ok $name - never ran"
+    done <"$work/list"
+    cat "$work/no_valgrind" 2>/dev/null
+    if [ -f "$work/missing" ]; then
+        grep -e "$pattern" "$work/missing" | sed 's|^\(.*\)|not ok \1 - was not built|'
+    fi
+} | sed -E "s/^(ok|not ok|skip) /\1 $preset /" >"$logs/results"
+[ -f "$work/missing" ] && grep -e "$pattern" "$work/missing" | sed 's/^/not built: /'
+[ -f "$work/no_valgrind" ] && cat "$work/no_valgrind"
+exit 0

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: run one main tasklet in every way a program can run: each mode, and each policy of the threaded one.
+ * Threads: the test's main thread.
+ */
+#ifndef PIRN_TEST_MODES_H
+#define PIRN_TEST_MODES_H
+
+#include <pirn.h>
+
+#include "test.h"
+
+typedef struct test_mode {
+    const char *name;
+    pirn_mode mode;
+    pirn_poll poll;
+    unsigned workers;
+} test_mode;
+
+static const test_mode test_modes[] = {
+    {"threaded, reactor performs", PIRN_MODE_THREADED, PIRN_POLL_REACTOR, 2},
+    {"threaded, workers perform", PIRN_MODE_THREADED, PIRN_POLL_WORKER, 2},
+    {"single", PIRN_MODE_SINGLE, PIRN_POLL_REACTOR, 1},
+};
+#define TEST_MODES (sizeof test_modes / sizeof test_modes[0])
+
+static inline void test_mode_options(const test_mode *mode, pirn_options *options) {
+    pirn_options_init(options);
+    options->mode = mode->mode;
+    options->poll = mode->poll;
+    options->workers = mode->workers;
+}
+
+static inline int test_run_in(const test_mode *mode, pirn_fn main_fn, void *arg) {
+    pirn_options options;
+    test_mode_options(mode, &options);
+    return pirn_run(&options, main_fn, arg);
+}
+
+/* Run it in all of them; each must end with 0. */
+static inline void test_run_everywhere(pirn_fn main_fn, void *arg) {
+    for (size_t i = 0; i < TEST_MODES; i++) {
+        int result = test_run_in(&test_modes[i], main_fn, arg);
+        cr_assert(result == 0, "%s: main ended with %d", test_modes[i].name, result);
+    }
+}
+
+/* In a tasklet: end the test's process with a line unless the condition holds. (A failed cr_assert jumps to the test's main
+ * thread, which from a tasklet on another thread ends badly.) */
+#define TEST_CHECK(condition)                                                                                          \
+    ((condition) ? (void)0                                                                                             \
+                 : (fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition), fflush(stderr), abort()))
+
+#endif
