@@ -2,16 +2,16 @@
  *
  * What: see bridge/deadlock.h.
  *
- * Total deadlock. Each worker publishes in `idle` (odd: asleep without a deadline). The last one to go idle looks, in this order:
- *       every worker's word is odd; nothing outside can wake anybody (live.h); every inbox is empty; every word is still what it
- *       was. Workers that sleep send nothing and outside things count themselves before they exist and after their completion
- *       was posted, so if all four hold, no message is in flight and none can come.
- *       A worker is odd only between its announcement and its first look at the inbox afterwards: what it takes out of its inbox
- *       it handles while even.
- *       The word's store and the reads of the others' words are a store-load pair: a full fence stands between them on every
- *       worker, so of two that go idle at once at least one sees the other.
- * Partial. A tasklet parked on pirn's own objects, without a deadline, for stuck_warn_ns is reported once. A worker looks only
- *       when something was dispatched since its last look, so a quiet program does not wake for it.
+ * Total deadlock. Each worker publishes in `idle` (odd: asleep without a deadline). The last one to go idle looks, in
+ *       this order: every worker's word is odd; nothing outside can wake anybody (live.h); every inbox is empty; every
+ *       word is still what it was. Workers that sleep send nothing and outside things count themselves before they
+ *       exist and after their completion was posted, so if all four hold, no message is in flight and none can come.
+ *       A worker is odd only between its announcement and its first look at the inbox afterwards: what it takes out of
+ *       its inbox it handles while even.
+ *       The word's store and the reads of the others' words are a store-load pair: a full fence stands between them on
+ *       every worker, so of two that go idle at once at least one sees the other.
+ * Partial. A tasklet parked on pirn's own objects, without a deadline, for stuck_warn_ns is reported once. A worker
+ *       looks only when something was dispatched since its last look, so a quiet program does not wake for it.
  */
 #include "deadlock.h"
 
@@ -100,8 +100,10 @@ static void judge(void) {
 }
 
 void pn_idle_begin(pn_worker *worker) {
-    atomic_fetch_add_explicit(idle_word(worker), 1, memory_order_seq_cst); /* publishes this worker's counts to the judge */
-    atomic_thread_fence(memory_order_seq_cst); /* between our word and our look at the others': see the head of the file */
+    /* publishes this worker's counts to the judge */
+    atomic_fetch_add_explicit(idle_word(worker), 1, memory_order_seq_cst);
+    /* between our word and our look at the others': see the head of the file */
+    atomic_thread_fence(memory_order_seq_cst);
     judge();
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: never silent (rule 18 of docs/design.md): the judgement that nothing can ever wake anybody, and the census of tasklets stuck
- *       beside a program that lives on.
+ * What: never silent (rule 18 of docs/design.md): the judgement that nothing can ever wake anybody, and the census of
+ *       tasklets stuck beside a program that lives on.
  * Threads: each worker for itself; pn_idle_suspect from any.
  */
 #ifndef PN_DEADLOCK_H
@@ -9,8 +9,8 @@
 
 #include "worker.h"
 
-/* Owner: it is about to sleep without a deadline, its doorbell announced, nothing of its inbox in hand. The last to do so judges,
- * and may find itself to be the one to tell: look at the inbox after this. */
+/* Owner: it is about to sleep without a deadline, its doorbell announced, nothing of its inbox in hand. The last to do
+ * so judges, and may find itself to be the one to tell: look at the inbox after this. */
 void pn_idle_begin(pn_worker *worker);
 void pn_idle_end(pn_worker *worker);
 

@@ -2,7 +2,8 @@
  *
  * What: the table and the lives of its entries (see bridge/descriptor.h).
  * Threads: any; the end of a life runs on the performer's thread.
- * Memory: address space for PN_DESCRIPTORS_MAX entries, reserved once and for the process; pages are touched by the numbers in use.
+ * Memory: address space for PN_DESCRIPTORS_MAX entries, reserved once and for the process; pages are touched by the
+ *       numbers in use.
  */
 #include "descriptor.h"
 

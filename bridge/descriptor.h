@@ -1,26 +1,30 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the table of descriptors and the records in them: one read slot and one write slot each. A socket operation is one
- *       record: kind, buffer, length, result; it lives here, never on a stack.
+ * What: the table of descriptors and the records in them: one read slot and one write slot each. A socket operation is
+ *       one record: kind, buffer, length, result; it lives here, never on a stack.
  *
  * The entry of descriptor number n is table[n], for ever (type-stable); `life` tells which life it is in:
  *       generation (32 bits) | closing (1 bit) | holds (31 bits).  holds 0: free.
- *       A hold is had by: the open socket itself (given up by its close record), each operation from its submission until its slot is
- *       idle again, and a call that only looks. The last hold's release sends the entry to its performer, which makes it free
- *       (generation + 1) and only then closes the descriptor: who gets the number next finds a free entry, and nobody ever
- *       reads from a reused number by mistake.
+ *       A hold is had by: the open socket itself (given up by its close record), each operation from its submission
+ *       until its slot is idle again, and a call that only looks. The last hold's release sends the entry to its
+ *       performer, which makes it free (generation + 1) and only then closes the descriptor: who gets the number next
+ *       finds a free entry, and nobody ever reads from a reused number by mistake.
  *
  * A slot's word:
  *       IDLE -> FILLING (a submitter owns it) -> QUEUED -> TAKEN (performer, around the call) -> DONE -> IDLE (home)
- *                                                  ^          | would block: back to QUEUED ("armed": waits for an edge)
- *       QUEUED -> WITHDRAWN (home: deadline or cancel came first) -> IDLE (performer, when it meets it)
+ *                                                  ^          | would block: back to QUEUED ("armed": waits for an
+ *                                                  edge)
+ *       QUEUED -> REFILLING -> WITHDRAWN (home: deadline or cancel came first; in between it reads what was moved) ->
+ *       IDLE (performer, when it meets it)
  *       TAKEN -> WANTED (home: came too late; the result wins; would block: DONE with PN_WITHDRAWN)
  *       WITHDRAWN -> REFILLING (the next submitter reuses the record that the performer still has) -> QUEUED
- *       REFILLING -> FILLING (the performer met it meanwhile and let go: the submitter must send it again)
+ *       REFILLING -> FILLING (the performer met it meanwhile and let go: the submitter must send it again, the
+ *       withdrawer makes it IDLE itself)
  *       Every arrow is one compare-and-swap, or a store by the only one who may leave that state (FILLING, DONE).
  *
- * Threads: the performer (the driver that has the descriptor in its set) owns the fields so marked; the submitter owns a slot's
- *       fields from IDLE/WITHDRAWN to QUEUED and from DONE to IDLE, the performer from TAKEN to QUEUED or DONE.
+ * Threads: the performer (the driver that has the descriptor in its set) owns the fields so marked; the submitter owns
+ *       a slot's fields from IDLE/WITHDRAWN to QUEUED and from DONE to IDLE, the performer from TAKEN to QUEUED or
+ *       DONE.
  * Rejected: a record on the tasklet's stack (a late performer would write into a frame that is gone); freeing entries.
  */
 #ifndef PN_DESCRIPTOR_H
@@ -83,7 +87,8 @@ struct pn_descriptor {
 
 /* ---- the table ---- */
 
-/* Start a life for `fd` with one hold, performed by `performer`; 0 or PIRN_ELIMIT, PIRN_ENOMEM, PIRN_EBUSY (borrowed: entry in use). */
+/* Start a life for `fd` with one hold, performed by `performer`; 0 or PIRN_ELIMIT, PIRN_ENOMEM, PIRN_EBUSY (borrowed:
+ * entry in use). */
 int pn_descriptor_open(int fd, pn_driver *performer, bool borrowed, pn_descriptor **descriptor);
 pirn_socket pn_descriptor_handle(const pn_descriptor *descriptor);
 /* One more hold on the open descriptor of that handle; NULL: it is closed or closing. */

@@ -2,11 +2,11 @@
  *
  * What: the doorbell: an eventfd that is written at most once per sleep. doorbell.h has the protocol and its proof.
  * Threads: ring: any; all else: the owner.
- * States: AWAKE -> ASLEEP -> RUNG -> AWAKE. RUNG, told apart from AWAKE, means that a ringer has written or is about to write and
- *       the owner has not come back yet: it keeps a second ringer off, counts wakes, and tells the watchdog that
- *       the owner is still away.
- * Invariants: (1) only ASLEEP -> RUNG writes the eventfd, so one sleep gets one write at most; (2) a write may come after the
- *       owner woke for another reason: then it is an edge for nothing, which costs the owner one look.
+ * States: AWAKE -> ASLEEP -> RUNG -> AWAKE. RUNG, told apart from AWAKE, means that a ringer has written or is about to
+ *       write and the owner has not come back yet: it keeps a second ringer off, counts wakes, and tells the watchdog
+ *       that the owner is still away.
+ * Invariants: (1) only ASLEEP -> RUNG writes the eventfd, so one sleep gets one write at most; (2) a write may come
+ *       after the owner woke for another reason: then it is an edge for nothing, which costs the owner one look.
  * Lifetime: fini only when no thread can ring any more: a ringer that won may not have written yet.
  */
 #include "doorbell.h"
@@ -41,15 +41,16 @@ void pn_doorbell_fini(pn_doorbell *bell) {
 }
 
 bool pn_doorbell_ring(pn_doorbell *bell) {
-    /* The ringer's fence: the push before it, the look at `state` after it. Pairs with the fence in pn_doorbell_sleep. */
+    /* The ringer's fence: the push before it, the look at `state` after it. Pairs with the fence in
+     * pn_doorbell_sleep. */
     atomic_thread_fence(memory_order_seq_cst);
     /* relaxed: the fence above did the ordering. Almost always AWAKE, and then this load is the whole price. */
     uint32_t seen = atomic_load_explicit(state_of(bell), memory_order_relaxed);
     if (seen != ASLEEP) {
         return false;
     }
-    /* acq_rel, as the exchange of a token between ringers and owner; pairs with the exchange in pn_doorbell_wake. The message
-     * itself is published by its own push. */
+    /* acq_rel, as the exchange of a token between ringers and owner; pairs with the exchange in pn_doorbell_wake. The
+     * message itself is published by its own push. */
     if (!atomic_compare_exchange_strong_explicit(state_of(bell), &seen, RUNG, memory_order_acq_rel,
                                                  memory_order_relaxed)) {
         return false;
@@ -64,7 +65,8 @@ void pn_doorbell_sleep(pn_doorbell *bell) {
     PN_DCHECK(atomic_load_explicit(state_of(bell), memory_order_relaxed) == AWAKE);
     /* relaxed: the fence below does the ordering. */
     atomic_store_explicit(state_of(bell), ASLEEP, memory_order_relaxed);
-    /* The sleeper's fence: the store before it, the look at the inbox after it. Pairs with the fence in pn_doorbell_ring. */
+    /* The sleeper's fence: the store before it, the look at the inbox after it. Pairs with the fence in
+     * pn_doorbell_ring. */
     atomic_thread_fence(memory_order_seq_cst);
 }
 

@@ -4,14 +4,15 @@
  *
  * The protocol (a store-load pair on both sides):
  *       sleeper: state = ASLEEP; full fence; look at the inbox; nothing there: sleep in its readiness set.
- *       ringer:  push the message; full fence; look at state; ASLEEP: claim it (to RUNG), and who won writes the eventfd.
- *       Whichever fence comes first in the order of all fences, the other side sees: either the sleeper sees the message or the
- *       ringer sees ASLEEP. Without the fences x86 loses wake-ups too (its stores wait in a buffer while loads pass).
- * States: AWAKE -> ASLEEP (owner) -> [RUNG (the first ringer) ->] AWAKE (owner). A ring while awake or already being woken costs
- *       one load.
+ *       ringer:  push the message; full fence; look at state; ASLEEP: claim it (to RUNG), and who won writes the
+ *       eventfd. Whichever fence comes first in the order of all fences, the other side sees: either the sleeper sees
+ *       the message or the ringer sees ASLEEP. Without the fences x86 loses wake-ups too (its stores wait in a buffer
+ *       while loads pass).
+ * States: AWAKE -> ASLEEP (owner) -> [RUNG (the first ringer) ->] AWAKE (owner). A ring while awake or already being
+ *       woken costs one load.
  * Threads: ring: any, after its push; sleep and wake: the owner.
- * The eventfd stands edge-triggered in the owner's set and is never read: every write is an edge, and the counter cannot
- *       overflow (2^64 rings).
+ * The eventfd stands edge-triggered in the owner's set and is never read: every write is an edge, and the counter
+ *       cannot overflow (2^64 rings).
  * Rejected: uv_async (a relaxed early return that can pass the push; 39 us on one core).
  */
 #ifndef PN_DOORBELL_H

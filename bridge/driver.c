@@ -2,10 +2,11 @@
  *
  * What: the turn (see bridge/driver.h).
  * Threads: the owner.
- * Invariants: (1) whoever sleeps announced it first and looked at the inbox after (doorbell.h); (2) nothing stays in `out` over a
- *       sleep; (3) libuv is asked for its timeout directly before each sleep, since it defers its own epoll_ctl to uv_run.
- * Rejected: a bounded spin before the sleep: with as many threads as cores it only takes the processor from the one waited for;
- *       the place for it is wait_for_events().
+ * Invariants: (1) whoever sleeps announced it first and looked at the inbox after (doorbell.h); (2) nothing stays in
+ *       `out` over a sleep; (3) libuv is asked for its timeout directly before each sleep, since it defers its own
+ *       epoll_ctl to uv_run.
+ * Rejected: a bounded spin before the sleep: with as many threads as cores it only takes the processor from the one
+ *       waited for; the place for it is wait_for_events().
  */
 #include "driver.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: what drives one thread's events: its port, its readiness set and, on the reactor's thread, libuv beside them. Workers and
- *       the reactor take the same turn.
- * A turn: deliver the inbox; when asked to sleep: announce it, look again, sleep in the set until the next deadline; take all events;
- *       perform the records they make possible; let libuv run when its descriptor is ready or its timer due; hand completions
- *       back, one push and at most one ring per worker.
+ * What: what drives one thread's events: its port, its readiness set and, on the reactor's thread, libuv beside them.
+ *       Workers and the reactor take the same turn.
+ * A turn: deliver the inbox; when asked to sleep: announce it, look again, sleep in the set until the next deadline;
+ *       take all events; perform the records they make possible; let libuv run when its descriptor is ready or its
+ *       timer due; hand completions back, one push and at most one ring per worker.
  * Threads: the owner; pn_port_post(&driver->port, ...) from any.
  */
 #ifndef PN_DRIVER_H

@@ -2,15 +2,16 @@
  *
  * What: calls from threads that pirn did not start: send into a channel, start a tasklet.
  *
- * Threads: any. The gate: one per run of the runtime, shared by that run's handles, outlives the runtime as long as a handle is
- *       open. Its `calls` word counts the foreign calls under way and says whether the runtime is over.
- * Invariants: (1) a call touches the runtime only between a successful enter and its leave; (2) stop sets OVER and then waits until
- *       `calls` is down to it: afterwards no foreign call is inside and none can come; (3) each open handle counts as one
- *       outside thing (live.h) while its gate is open.
+ * Threads: any. The gate: one per run of the runtime, shared by that run's handles, outlives the runtime as long as a
+ *       handle is open. Its `calls` word counts the foreign calls under way and says whether the runtime is over.
+ * Invariants: (1) a call touches the runtime only between a successful enter and its leave; (2) stop sets OVER and then
+ *       waits until no call is left in `calls`: afterwards no foreign call is inside and none can come; (3) each open
+ *       handle counts as one outside thing (live.h) while its gate is open.
  * A call from a worker does not count itself: its runtime cannot end around it, and a send may switch to the
  *       receiver in the middle, for as long as that likes.
- * Lifetime: the gate is held by the runtime and by each handle. A handle closed while the runtime runs travels to worker 0 as a message:
- *       a wake that may have been the last possible one is gone, so the judge of deadlocks must look again.
+ * Lifetime: the gate is held by the runtime and by each handle. A handle closed while the runtime runs travels to
+ *       worker 0 as a message: a wake that may have been the last possible one is gone, so the judge of deadlocks must
+ *       look again.
  */
 #include "foreign.h"
 
@@ -24,8 +25,8 @@
 #include "live.h"
 #include "runtime.h"
 
-/* In `calls`: the lowest bit, and what one call under way adds. */
-enum { OVER = 1, CALL = 2 };
+/* In `calls`: two flags, and what one call under way adds. NO_SPAWNS: the runtime has begun to end. */
+enum { OVER = 1, NO_SPAWNS = 2, CALL = 4 };
 
 /* Tasklets started by foreign threads that have not had their first turn. */
 #define SPAWNS_WAITING_MAX 65536
@@ -64,15 +65,16 @@ static void give_up(gate *held) {
 
 /* ---- passing the gate ---- */
 
-static bool enter(gate *entered) {
+/* Unless one of the flags in `refusal` is up. */
+static bool enter(gate *entered, uint64_t refusal) {
     if (pn_sched_self()) {
-        /* acquire: a closed gate is seen with what its closer did before; pairs with the or in pn_foreign_stop. */
-        return (atomic_load_explicit(&entered->calls, memory_order_acquire) & OVER) == 0;
+        /* acquire: a closed gate is seen with what its closer did before; pairs with the or in raise_flag. */
+        return (atomic_load_explicit(&entered->calls, memory_order_acquire) & refusal) == 0;
     }
-    /* acquire: the runtime as it was set up is seen; a call that comes after OVER sees that too, for both are changes of one word.
-     * Pairs with the or in pn_foreign_stop. */
+    /* acquire: the runtime as it was set up is seen; a call that comes after a flag sees that too, for both are changes
+     * of one word. Pairs with the or in raise_flag. */
     uint64_t before = atomic_fetch_add_explicit(&entered->calls, CALL, memory_order_acquire);
-    if (before & OVER) {
+    if (before & refusal) {
         /* relaxed: nothing was touched. */
         atomic_fetch_sub_explicit(&entered->calls, CALL, memory_order_relaxed);
         return false;
@@ -80,9 +82,19 @@ static bool enter(gate *entered) {
     return true;
 }
 
+static void raise_flag(gate *raised, uint64_t flag) {
+    /* acq_rel: publishes the end, and acquires what earlier calls did; pairs with enter and leave. */
+    atomic_fetch_or_explicit(&raised->calls, flag, memory_order_acq_rel);
+}
+
+static bool has_calls(gate *asked) {
+    /* acquire: pairs with the release in leave. */
+    return atomic_load_explicit(&asked->calls, memory_order_acquire) >= CALL;
+}
+
 static void leave(gate *left) {
     if (!pn_sched_self()) {
-        /* release: publishes what the call did to whoever waits for it; pairs with the acquire in pn_foreign_stop. */
+        /* release: publishes what the call did to whoever waits for it; pairs with the acquire in has_calls. */
         atomic_fetch_sub_explicit(&left->calls, CALL, memory_order_release);
     }
 }
@@ -101,6 +113,14 @@ int pn_foreign_start(void) {
     return 0;
 }
 
+void pn_foreign_refuse_spawns(void) {
+    lock_gates();
+    if (current) {
+        raise_flag(current, NO_SPAWNS);
+    }
+    unlock_gates();
+}
+
 void pn_foreign_stop(void) {
     lock_gates();
     gate *closed = current;
@@ -109,11 +129,10 @@ void pn_foreign_stop(void) {
     if (!closed) {
         return;
     }
-    /* acq_rel: publishes the end, and acquires what earlier calls did; pairs with enter and leave. */
-    atomic_fetch_or_explicit(&closed->calls, OVER, memory_order_acq_rel);
-    /* acquire: pairs with the release in leave. A call under way never blocks, so this is a matter of microseconds unless
-     * its thread was preempted: then giving up the processor is what helps it. */
-    while (atomic_load_explicit(&closed->calls, memory_order_acquire) != OVER) {
+    raise_flag(closed, OVER);
+    /* A call under way never blocks, so this is a matter of microseconds unless its thread was preempted: then giving
+     * up the processor is what helps it. */
+    while (has_calls(closed)) {
         sched_yield();
     }
     lock_gates();
@@ -157,7 +176,7 @@ void pirn_foreign_close(pirn_foreign *foreign) {
         return;
     }
     gate *its_gate = foreign->gate;
-    bool running = enter(its_gate);
+    bool running = enter(its_gate, OVER);
     lock_gates();
     /* Zero when the runtime ended in between and stop has counted all handles down. */
     if (its_gate->handles > 0) {
@@ -190,7 +209,7 @@ static int send_now(pirn_channel *channel, const void *elem) {
 }
 
 int pirn_post(pirn_foreign *foreign, pirn_channel *channel, const void *elem) {
-    if (!enter(foreign->gate)) {
+    if (!enter(foreign->gate, OVER)) {
         return PIRN_ECLOSED;
     }
     int error = send_now(channel, elem);
@@ -198,8 +217,8 @@ int pirn_post(pirn_foreign *foreign, pirn_channel *channel, const void *elem) {
     return error;
 }
 
-/* A tasklet on its way from a foreign thread: a message until it is delivered, then the clean-up of the tasklet, which core frees
- * with free(): so the clean-up comes first. */
+/* A tasklet on its way from a foreign thread: a message until it is delivered, then the clean-up of the tasklet, which
+ * core frees with free(): so the clean-up comes first. */
 typedef struct spawn {
     pn_cleanup cleanup;
     pn_message message;
@@ -269,7 +288,7 @@ int pirn_foreign_spawn_at(pirn_foreign *foreign, pirn_fn fn, void *arg, const ch
     }
     *one = (spawn){.message.deliver = deliver_spawn, .fn = fn, .arg = arg, .file = file, .line = line};
     int error = PIRN_ECLOSED;
-    if (enter(foreign->gate)) {
+    if (enter(foreign->gate, OVER | NO_SPAWNS)) {
         error = count_waiting() ? 0 : PIRN_ELIMIT;
         if (error == 0) {
             pn_below->post(pn_worker_least_loaded(), &one->message);

@@ -11,9 +11,13 @@
 /* From now on pirn_foreign_open() works. After the workers exist; 0 or PIRN_ENOMEM. */
 int pn_foreign_start(void);
 
-/* Shut the gate: calls give PIRN_ECLOSED from now on; returns when none is under way. While the workers still deliver: what
- * came through is in their inboxes. Handles that are still open stay valid, and count as outside things no more. Calling it
- * twice, or without a start, does nothing. */
+/* The runtime has begun to end: no new tasklets from outside. Posts go on, for a tasklet that is about to end may wait
+ * for one. */
+void pn_foreign_refuse_spawns(void);
+
+/* Shut the gate: calls give PIRN_ECLOSED from now on; returns when none is under way. While the workers still deliver:
+ * what came through is in their inboxes. Handles that are still open stay valid, and count as outside things no more.
+ * Calling it twice, or without a start, does nothing. */
 void pn_foreign_stop(void);
 
 #endif

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the inbox: a stack pushed by many (lf_stack.h), turned round by its one taker so that messages are delivered in order.
+ * What: the inbox: a stack pushed by many (lf_stack.h), turned round by its one taker so that messages are delivered in
+ *       order.
  * Threads: as inbox.h says.
- * Invariants: (1) per producer, delivery is in order of pushing: each take holds an unbroken newest part of the stack, and takes
- *       follow each other; (2) drain reads a message's `next` before it delivers it, for delivery may free it or push it again;
- *       (3) what is pushed during a drain waits for the next one, so that a message which posts itself cannot keep the thread.
+ * Invariants: (1) per producer, delivery is in order of pushing: each take holds an unbroken newest part of the stack,
+ *       and takes follow each other; (2) drain reads a message's `next` before it delivers it, for delivery may free it
+ *       or push it again;
+ *       (3) what is pushed during a drain waits for the next one, so that a message which posts itself cannot keep the
+ *       thread.
  */
 #include "inbox.h"
 

@@ -2,8 +2,8 @@
  *
  * What: pirn_inspect over all workers: one message goes from worker to worker, each writes its part, and comes home.
  * Threads: the asker, a tasklet; each part by its own worker, between two tasklets.
- * Lifetime: the tour lies on the asker's stack: it waits for it, shielded and without a deadline (each hop is one look at an inbox),
- *       and looks at its own deadline only before it starts.
+ * Lifetime: the tour lies on the asker's stack: it waits for it, shielded and without a deadline (each hop is one look
+ *       at an inbox), and looks at its own deadline only before it starts.
  */
 #include <stdlib.h>
 

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: tells ThreadSanitizer about the hand-over that lf_stack_ck.c makes with instructions it can't see. Nothing in other builds.
+ * What: tells ThreadSanitizer about the hand-over that lf_stack_ck.c makes with instructions it can't see. Nothing in
+ *       other builds.
  * Threads: any.
- * Why the message's address and not the queue's: an annotation on the queue would order all producers with one another and
- *       so hide races between them; one on the message orders only who pushed it with who took it, which is all that is promised.
- * Why ignore: ck's inline functions are plain C around assembler. Instrumented, their loads and stores look like races; and
- *       an attribute on our function does not reach into them, because a compiler does not inline across that boundary.
+ * Why the message's address and not the queue's: an annotation on the queue would order all producers with one another
+ *       and so hide races between them; one on the message orders only who pushed it with who took it, which is all
+ *       that is promised.
+ * Why ignore: ck's inline functions are plain C around assembler. Instrumented, their loads and stores look like races;
+ *       and an attribute on our function does not reach into them, because a compiler does not inline across that
+ *       boundary.
  */
 #ifndef PN_LF_ANNOTATE_H
 #define PN_LF_ANNOTATE_H

@@ -2,11 +2,11 @@
  *
  * What: lf_stack.h on Concurrency Kit 0.7.1: push_upmc and batch_pop_upmc, the parts of its stack without known faults.
  * Threads: any.
- * Invariants: the first word of a pn_message is its `next`, as in a ck_stack_entry (checked below). ck writes it as a pointer of
- *       its own type; nothing in this file reads it as ours except after the take, and this file must not take part in link-time
- *       optimisation, which could see both types at once.
- * Only the `head` word of a ck_stack is used by these two functions; `generation` belongs to pop_mpmc, which nobody calls, so
- *       an inbox has room for `head` alone.
+ * Invariants: the first word of a pn_message is its `next`, as in a ck_stack_entry (checked below). ck writes it as a
+ *       pointer of its own type; nothing in this file reads it as ours except after the take, and this file must not
+ *       take part in link-time optimisation, which could see both types at once.
+ * Only the `head` word of a ck_stack is used by these two functions; `generation` belongs to pop_mpmc, which nobody
+ *       calls, so an inbox has room for `head` alone.
  * TSan: each message is published before the push and observed after the take (lf_annotate.h).
  */
 #include "lf_stack.h"
@@ -24,8 +24,8 @@ static ck_stack_t *ck_of(void **stack) {
     return (ck_stack_t *)(void *)stack;
 }
 
-/* ck has no push of a chain: this is its push_upmc with two ends. The store fence orders the links, and all that the caller wrote
- * into the messages, before the new head; it pairs with the load fence in ck_stack_batch_pop_upmc. */
+/* ck has no push of a chain: this is its push_upmc with two ends. The store fence orders the links, and all that the
+ * caller wrote into the messages, before the new head; it pairs with the load fence in ck_stack_batch_pop_upmc. */
 static void push_chain(ck_stack_t *stack, ck_stack_entry_t *top, ck_stack_entry_t *bottom) {
     ck_stack_entry_t *head = ck_pr_load_ptr(&stack->head);
     do {

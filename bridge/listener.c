@@ -2,9 +2,10 @@
  *
  * What: bind, accept by policy, stop (see bridge/listener.h).
  * Threads: listen, serve, stop: a tasklet; accepting: the acceptor's driver.
- * Accept policy (rule 3 of docs/design.md): the reactor accepts and gives each connection to the worker with the fewest; or each
- *       worker has its own socket of a SO_REUSEPORT group and keeps what it accepts. A group alone would let a second program
- *       join it, so the address is first bound once without SO_REUSEPORT: who is there already makes that fail.
+ * Accept policy (rule 3 of docs/design.md): the reactor accepts and gives each connection to the worker with the
+ *       fewest; or each worker has its own socket of a SO_REUSEPORT group and keeps what it accepts. A group alone
+ *       would let a second program join it, so the address is first bound once without SO_REUSEPORT: who is there
+ *       already makes that fail.
  */
 #include "listener.h"
 
@@ -58,7 +59,8 @@ static int open_socket(const struct sockaddr *address, socklen_t address_bytes, 
         return -errno;
     }
     int on = 1;
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on); /* over connections in TIME_WAIT, not over listeners */
+    /* over connections in TIME_WAIT, not over listeners */
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  /* inherited by what it accepts */
     if (group) {
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
@@ -314,8 +316,8 @@ int pirn_serve(pirn_listener *listener, const char *name, pirn_connection_fn con
 
 /* ---- stop ---- */
 
-/* One message that visits every acceptor's driver, then every worker, so that it arrives after the last birth, and comes
- * home. On the stopper's stack: it waits for it, shielded and without a deadline. */
+/* One message that visits every acceptor's driver, then every worker, so that it arrives after the last birth, and
+ * comes home. On the stopper's stack: it waits for it, shielded and without a deadline. */
 typedef struct tour {
     pn_message message;
     pn_waiter *waiter;

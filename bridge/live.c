@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the two counts of live.h in one word: all outside things in the low half, the records among them in the high half. One
- *       operation changes both, so that no reader ever sees a record that is not also an outside thing.
+ * What: the two counts of live.h in one word: all outside things in the low half, the records among them in the high
+ *       half. One operation changes both, so that no reader ever sees a record that is not also an outside thing.
  * Threads: any.
- * Why the total can be trusted to be zero: whoever hands a thing over counts it before, while it is itself not idle; whoever ends
- *       one posts its completion before it counts down. So a thread that sees zero also sees, in the inboxes, all the
- *       completions that made it zero.
+ * Why the total can be trusted to be zero: whoever hands a thing over counts it before, while it is itself not idle;
+ *       whoever ends one posts its completion before it counts down. So a thread that sees zero also sees, in the
+ *       inboxes, all the completions that made it zero.
  */
 #include "live.h"
 
@@ -24,8 +24,8 @@ static void begin(uint64_t what) {
 }
 
 static void end(uint64_t what, unsigned count) {
-    /* release: publishes the completion posted before; pairs with the acquire in read_counts. A later begin continues the
-     * release sequence, so it does not hide this one. */
+    /* release: publishes the completion posted before; pairs with the acquire in read_counts. A later begin continues
+     * the release sequence, so it does not hide this one. */
     uint64_t before = atomic_fetch_sub_explicit(&counts, what * count, memory_order_release);
     PN_ASSERT((uint32_t)before >= count && (what == ONE || before >> 32 >= count));
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: how many things outside of tasklets may still wake one: records handed to another thread, jobs, listeners, requests to the
- *       reactor, foreign handles. Zero, with every worker idle and no message in flight, is a deadlock (core/report.c).
- * Threads: any; begin comes before the thing is handed over, end after its completion message was posted or it ended for good.
+ * What: how many things outside of tasklets may still wake one: records handed to another thread, jobs, listeners,
+ *       requests to the reactor, foreign handles. Zero, with every worker idle and no message in flight, is a deadlock
+ *       (core/report.c).
+ * Threads: any; begin comes before the thing is handed over, end after its completion message was posted or it ended
+ *       for good.
  */
 #ifndef PN_LIVE_H
 #define PN_LIVE_H

@@ -1,25 +1,29 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: pools of threads for blocking calls. One job: queued at its home, run by a thread of the pool, its result handed back as
- *       the settling of a deferred.
+ * What: pools of threads for blocking calls. One job: queued at its home, run by a thread of the pool, its result
+ *       handed back as the settling of a deferred.
  *
- * Threads: submit, cancel and close: workers; run: the pool's threads; start and stop: the runtime's. Everything that several of
- *       them touch is under one lock: a pool's `mutex` (its jobs) or `threads_mutex` (all threads of all pools).
+ * Threads: submit, cancel and close: workers; run: the pool's threads; start and stop: the runtime's. Everything that
+ *       several of them touch is under one lock: a pool's `mutex` (its jobs) or `threads_mutex` (all threads of all
+ *       pools).
  *       Order: threads_mutex before a pool's.
  *
- * States of a job:  QUEUED -> RUNNING -> ENDED       whoever moves it to ENDED, under the pool's mutex, ends it: drops its
- *                      +------------------^           argument and, unless its deferred is about to fail by itself, settles it.
+ * States of a job:  QUEUED -> RUNNING -> ENDED       whoever moves it to ENDED, under the pool's mutex, ends it: drops
+ *       its
+ *                      +------------------^           argument and, unless its deferred is about to fail by itself,
+ *                      settles it.
  *
- * Invariants: (1) a job is in the pool's list of its state; (2) `interrupt` is called under the pool's mutex and only while
- *       RUNNING, which a thread leaves under the same mutex: it never strikes the next job of that thread; (3) `drop` is called
- *       once, before the deferred has its result; (4) every job counts as one outside thing until it ended (live.h).
+ * Invariants: (1) a job is in the pool's list of its state; (2) `interrupt` is called under the pool's mutex and only
+ *       while RUNNING, which a thread leaves under the same mutex: it never strikes the next job of that thread; (3)
+ *       `drop` is called once, before the deferred has its result; (4) every job counts as one outside thing until it
+ *       ended (live.h).
  *
- * Lifetime: a job has two holds: its own way's, until it ended, and its home's, until the deferred has a result: only until then
- *       can the home call the canceller. A pool is held by its creator, its threads and its jobs. Threads of closed pools
- *       are joined by the next call that passes by, at the latest by stop.
+ * Lifetime: a job has two holds: its own way's, until it ended, and its home's, until the deferred has a result: only
+ *       until then can the home call the canceller. A pool is held by its creator, its threads and its jobs. Threads of
+ *       closed pools are joined by the next call that passes by, at the latest by stop.
  * Idle threads sleep on a condition variable: they cost nothing.
- * Rejected: libuv's pool (one for the process, no interrupt, a name lookup can fill it); lock-free queues here (a job costs
- *       two thread switches, and cancelling one in the middle of the queue must be O(1)).
+ * Rejected: libuv's pool (one for the process, no interrupt, a name lookup can fill it); lock-free queues here (a job
+ *       costs two thread switches, and cancelling one in the middle of the queue must be O(1)).
  */
 #include "offload.h"
 
@@ -154,7 +158,8 @@ static void end(job *ended, pirn_result *result) {
     job_release(ended);
 }
 
-/* It was cancelled: its deferred fails by itself. A result that came late is destroyed here and not left to race with that. */
+/* It was cancelled: its deferred fails by itself. A result that came late is destroyed here and not left to race with
+ * that. */
 static void end_cancelled(job *ended, pirn_result *late) {
     drop_arg(&ended->work);
     pirn_result_drop(late);
@@ -238,7 +243,8 @@ static void *run_thread(void *arg) {
     for (job *taken = take_job(own); taken; taken = take_job(own)) {
         run_job(own, taken);
     }
-    /* `own` is the joiner's from the unlock on, and stop, which looks at `own->pool` while `own` is alive, needs our hold so long. */
+    /* `own` is the joiner's from the unlock on, and stop, which looks at `own->pool` while `own` is alive, needs our
+     * hold so long. */
     pirn_pool *pool = own->pool;
     lock(&threads_mutex);
     bool disowned = own->disowned;

@@ -15,9 +15,9 @@ int pn_offload_start(unsigned threads, unsigned queue_max);
 /* Close every pool: refuse new jobs, fail those queued with PIRN_ECLOSED, interrupt those running. Does not wait. */
 void pn_offload_refuse(void);
 
-/* Refuse, then join the threads of all pools, the closed ones too. What still runs at `deadline` is named on stderr, one line a
- * job, and disowned: its deferred fails now, and its result is destroyed where it ends. Homes must still be delivering
- * afterwards: completions may be in their inboxes. Blocks the calling thread. */
+/* Refuse, then join the threads of all pools, the closed ones too. What still runs at `deadline` is named on stderr,
+ * one line a job, and disowned: its deferred fails now, and its result is destroyed where it ends. Homes must still be
+ * delivering afterwards: completions may be in their inboxes. Blocks the calling thread. */
 void pn_offload_stop(pirn_time deadline);
 
 #endif

@@ -2,10 +2,10 @@
  *
  * What: performing records: take, call, and hand back or arm. The same for a worker and for the reactor.
  * Threads: the descriptor's performer.
- * Readiness (rule 5 of docs/design.md): a descriptor is registered once, both directions, edge-triggered. A bit of `ready` says
- *       "an edge came and the call has not yet said empty". It is cleared before the call, so an edge during the call is
- *       not lost. A short read leaves it clear, and the next read parks without trying, only on a TCP stream that never hung up: there
- *       data and end of stream can share one edge.
+ * Readiness (rule 5 of docs/design.md): a descriptor is registered once, both directions, edge-triggered. A bit of
+ *       `ready` says "an edge came and the call has not yet said empty". It is cleared before the call, so an edge
+ *       during the call is not lost. A short read leaves it clear, and the next read parks without trying, only on a
+ *       TCP stream that never hung up: there data and end of stream can share one edge.
  */
 #include <errno.h>
 #include <poll.h>
@@ -157,7 +157,8 @@ static pn_descriptor *descriptor_of(pn_slot *slot) {
 }
 
 static bool move(pn_slot *slot, uint32_t from, uint32_t to) {
-    /* acq_rel: takes over the slot's fields from the other side, or gives them to it; pairs with the same in socket.c. */
+    /* acq_rel: takes over the slot's fields from the other side, or gives them to it; pairs with the same in
+     * socket.c. */
     return atomic_compare_exchange_strong_explicit(&slot->word, &from, to, memory_order_acq_rel, memory_order_acquire);
 }
 
@@ -181,7 +182,7 @@ static void hand_back(pn_descriptor *d, pn_slot *slot) {
 
 static bool worth_trying(const pn_descriptor *d, const pn_slot *slot) {
     unsigned wanted = slot->direction == PN_IN ? PN_READY_READ : PN_READY_WRITE;
-    return (d->ready & wanted) != 0 || d->hung_up || slot->operation == PN_AWAIT_READY;
+    return (d->ready & wanted) != 0 || d->hung_up || d->borrowed; /* no field of the submitter's: it may be filling */
 }
 
 bool pn_perform_taken(pn_descriptor *d, pn_slot *slot) {

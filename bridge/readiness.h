@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: a set of descriptors to sleep on. The seam behind which epoll stands (readiness_epoll.c); a system without it gets
- *       another file with the same functions (readiness_poll.c, portable, chosen with -DPIRN_READINESS=poll).
+ * What: a set of descriptors to sleep on. The seam behind which epoll stands (readiness_epoll.c); a system without it
+ *       gets another file with the same functions (readiness_poll.c, portable, chosen with -DPIRN_READINESS=poll).
  * Threads: one owner; nobody else touches the set.
  */
 #ifndef PN_READINESS_H
@@ -31,14 +31,14 @@ typedef struct pn_readiness {
 
 int pn_readiness_init(pn_readiness *set);
 void pn_readiness_fini(pn_readiness *set);
-/* Both directions, edge-triggered, once for the descriptor's life; `level`: level-triggered, read only (libuv's descriptor).
- * 0 or the system's code; -EPERM for what epoll cannot watch (plain files). */
+/* Both directions, edge-triggered, once for the descriptor's life; `level`: level-triggered, read only (libuv's
+ * descriptor). 0 or the system's code; -EPERM for what epoll cannot watch (plain files). */
 int pn_readiness_add(pn_readiness *set, int fd, void *tag, bool level);
 /* The owner's doorbell (doorbell.h): each write to it is one event, and nobody but the set ever reads it. */
 int pn_readiness_add_bell(pn_readiness *set, int fd, void *tag);
-/* The performer parks a record for `bits` after EAGAIN or a short read, having cleared its `ready`: tell when they are (still, or
- * again) ready. An edge needs no asking, so with epoll this does nothing; a set that only knows levels stops watching a
- * direction when it has told it, and starts again here. */
+/* The performer parks a record for `bits` after EAGAIN or a short read, having cleared its `ready`: tell when they are
+ * (still, or again) ready. An edge needs no asking, so with epoll this does nothing; a set that only knows levels stops
+ * watching a direction when it has told it, and starts again here. */
 void pn_readiness_expect(pn_readiness *set, int fd, unsigned bits);
 /* Only for descriptors that stay open: closing one removes it. */
 void pn_readiness_remove(pn_readiness *set, int fd);

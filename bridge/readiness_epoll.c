@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the readiness set on Linux: one epoll descriptor, everything but libuv's descriptor edge-triggered and registered once.
+ * What: the readiness set on Linux: one epoll descriptor, everything but libuv's descriptor edge-triggered and
+ *       registered once.
  * Threads: the owner.
- * Invariants: (1) a registration is never changed; (2) an event is only news that something may have changed: who gets it tries the
- *       call, so one event too many costs a call and never an error; (3) each write to the doorbell's eventfd is an edge, though
- *       nobody reads it.
- * Precision: epoll_pwait2 takes nanoseconds. Where the kernel lacks it (before 5.11, or a filter that refuses it) the wait is
- *       rounded up to milliseconds: timers may be late then, never early.
+ * Invariants: (1) a registration is never changed; (2) an event is only news that something may have changed: who gets
+ *       it tries the call, so one event too many costs a call and never an error; (3) each write to the doorbell's
+ *       eventfd is an edge, though nobody reads it.
+ * Precision: epoll_pwait2 takes nanoseconds. Where the kernel lacks it (before 5.11, or a filter that refuses it) the
+ *       wait is rounded up to milliseconds: timers may be late then, never early.
  */
 #include "readiness.h"
 
@@ -18,7 +19,8 @@
 
 #define NANOSECONDS 1000000000
 
-/* Whether the kernel was found to lack epoll_pwait2. Any thread, relaxed: every thread that misses the news finds out itself. */
+/* Whether the kernel was found to lack epoll_pwait2. Any thread, relaxed: every thread that misses the news finds out
+ * itself. */
 static atomic_bool coarse;
 
 int pn_readiness_init(pn_readiness *set) {

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the readiness set on poll(2), for systems without epoll (-DPIRN_READINESS=poll). Correct, and linear in the number of
- *       descriptors: the portable twin, not the fast one.
+ * What: the readiness set on poll(2), for systems without epoll (-DPIRN_READINESS=poll). Correct, and linear in the
+ *       number of descriptors: the portable twin, not the fast one.
  * Threads: the owner.
  *
- * Edges out of levels: a performer clears `ready`, calls until EAGAIN and then parks its record (pn_readiness_expect). A
- *       direction that poll(2) reports is told once and then not watched any more, or an idle writable socket would keep the
- *       thread awake; `expect` watches it again. What arrives between the performer's EAGAIN and `expect` is not
- *       lost: a level is still there when it is looked at again. So each direction is either watched, or its news was told and
- *       nobody has parked since; in the second case whoever comes next tries the call first.
- * Invariants: (1) slot_of[fd] is the place of fd in `polled` and `slots`, or -1; (2) polled[i].fd is negative (poll skips it)
- *       while none of its directions is watched: POLLHUP and POLLERR cannot be masked otherwise; (3) a descriptor closed
- *       without being removed gives POLLNVAL when it is next looked at and leaves then; one added again under the same number
- *       takes the old one's slot. Should somebody else get the number first, the old tag is told one event for nothing, which is
- *       why tags are type-stable.
+ * Edges out of levels: a performer clears `ready`, calls until EAGAIN and then parks its record (pn_readiness_expect).
+ *       A direction that poll(2) reports is told once and then not watched any more, or an idle writable socket would
+ *       keep the thread awake; `expect` watches it again. What arrives between the performer's EAGAIN and `expect` is
+ *       not lost: a level is still there when it is looked at again. So each direction is either watched, or its news
+ *       was told and nobody has parked since; in the second case whoever comes next tries the call first.
+ * Invariants: (1) slot_of[fd] is the place of fd in `polled` and `slots`, or -1; (2) polled[i].fd is negative (poll
+ *       skips it) while none of its directions is watched: POLLHUP and POLLERR cannot be masked otherwise; (3) a
+ *       descriptor closed without being removed gives POLLNVAL when it is next looked at and leaves then; one added
+ *       again under the same number takes the old one's slot. Should somebody else get the number first, the old tag is
+ *       told one event for nothing, which is why tags are type-stable.
  * The doorbell is an eventfd, which stays readable after a write: the set reads it and keeps watching.
  */
 #include "readiness.h"

@@ -21,8 +21,8 @@ typedef struct pn_runtime {
 
 extern pn_runtime pn_runtime_current;
 
-/* Post to the reactor's thread: `deliver` runs there, on no tasklet (single mode: worker 0's own context). Any thread. The doorbell of a
- * worker's post may wait for that worker's next look at its inbox, at most 16 posts. */
+/* Post to the reactor's thread: `deliver` runs there, on no tasklet (single mode: worker 0's own context). Any thread.
+ * The doorbell of a worker's post may wait for that worker's next look at its inbox, at most 16 posts. */
 void pn_reactor_post(pn_message *message);
 /* Whether the calling thread is the one that runs the reactor, outside any tasklet. */
 bool pn_reactor_is_here(void);

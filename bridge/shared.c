@@ -3,7 +3,8 @@
  * What: pn_word as a C11 atomic and pn_lock as a pthread mutex.
  * Threads: any.
  * Invariants: a pn_word is only ever touched here, always as an atomic.
- * Rejected: a spin lock for pn_lock: its holder may be preempted, and then the others burn a core that the holder needs.
+ * Rejected: a spin lock for pn_lock: its holder may be preempted, and then the others burn a core that the holder
+ *       needs.
  */
 #include "shared.h"
 
@@ -36,14 +37,15 @@ void pn_shared_store(pn_word *word, uint32_t value) {
 }
 
 bool pn_shared_claim(pn_word *word, uint32_t expected, uint32_t value) {
-    /* Won: acquires what the last owner of the word wrote, and publishes what the winner wrote before. Lost: acquire, for the loser
-     * goes on to read what the winner did. */
+    /* Won: acquires what the last owner of the word wrote, and publishes what the winner wrote before. Lost: acquire,
+     * for the loser goes on to read what the winner did. */
     return atomic_compare_exchange_strong_explicit(atomic_of(word), &expected, value, memory_order_acq_rel,
                                                    memory_order_acquire);
 }
 
 uint32_t pn_shared_add(pn_word *word, uint32_t delta) {
-    /* acq_rel: each giver-up of a hold publishes its use of the object, and the last one, which frees it, sees them all. */
+    /* acq_rel: each giver-up of a hold publishes its use of the object, and the last one, which frees it, sees them
+     * all. */
     return atomic_fetch_add_explicit(atomic_of(word), delta, memory_order_acq_rel) + delta;
 }
 

@@ -2,8 +2,8 @@
  *
  * What: the words and locks of shared objects, for real threads: what pn_hooks_threads offers core (core/hooks.h).
  * Threads: any.
- * Source: the orders are those that the engine in core needs: a claim hands over a waiter, an add counts holds. Nothing there needs
- *       sequential consistency; the one place that does is the doorbell.
+ * Source: the orders are those that the engine in core needs: a claim hands over a waiter, an add counts holds. Nothing
+ *       there needs sequential consistency; the one place that does is the doorbell.
  */
 #ifndef PN_SHARED_H
 #define PN_SHARED_H

@@ -2,9 +2,9 @@
  *
  * What: socket operations as a tasklet sees them: fill the record, submit it by the policy, park, look at the result.
  * Threads: a tasklet on any worker.
- * The policies differ in one question only: is the descriptor's performer this thread? Then the call is tried at once and the tasklet
- *       parks when it would block; otherwise the record goes to the performer (a write on another worker's socket is tried
- *       first). Nothing above this file knows.
+ * The policies differ in one question only: is the descriptor's performer this thread? Then the call is tried at once
+ *       and the tasklet parks when it would block; otherwise the record goes to the performer (a write on another
+ *       worker's socket is tried first). Nothing above this file knows.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -21,7 +21,8 @@
 #include "tasklet.h"
 
 static bool move(pn_slot *slot, uint32_t from, uint32_t to) {
-    /* acq_rel: takes over the slot's fields from the other side, or gives them to it; pairs with the same in perform.c. */
+    /* acq_rel: takes over the slot's fields from the other side, or gives them to it; pairs with the same in
+     * perform.c. */
     return atomic_compare_exchange_strong_explicit(&slot->word, &from, to, memory_order_acq_rel, memory_order_acquire);
 }
 
@@ -45,8 +46,8 @@ static void free_slot(pn_descriptor *d, pn_slot *slot) {
 
 /* ---- a wait for a record ---- */
 
-/* The deadline or a strike came first: take the record back, if the performer is not at it. What was moved until then is told
- * in the waiter: the slot may have another operation before the tasklet runs. */
+/* The deadline or a strike came first: take the record back, if the performer is not at it. What was moved until then
+ * is told in the waiter: the slot may have another operation before the tasklet runs. */
 static bool withdraw(pn_waiter *waiter) {
     pn_slot *slot = (pn_slot *)(uintptr_t)waiter->object;
     pn_slot *first = slot - slot->direction;
@@ -59,10 +60,13 @@ static bool withdraw(pn_waiter *waiter) {
             free_slot(d, slot);
             return true;
         }
-        uint64_t moved = slot->moved; /* ours to read while it is queued; stale, and not used, when the move fails */
-        if (move(slot, PN_SLOT_QUEUED, PN_SLOT_WITHDRAWN)) {
-            waiter->detail = moved;
+        /* ours to read, though the performer still has the record */
+        if (move(slot, PN_SLOT_QUEUED, PN_SLOT_REFILLING)) {
+            waiter->detail = slot->moved;
             pn_record_end();
+            if (!move(slot, PN_SLOT_REFILLING, PN_SLOT_WITHDRAWN)) {
+                free_slot(d, slot); /* the performer met it meanwhile and let go */
+            }
             return true;
         }
         if (move(slot, PN_SLOT_TAKEN, PN_SLOT_WANTED)) {
@@ -75,7 +79,8 @@ static bool withdraw(pn_waiter *waiter) {
     }
 }
 
-/* Own the slot. False: another tasklet's operation is there. `*sent`: the performer still has the record of a withdrawn one. */
+/* Own the slot. False: another tasklet's operation is there. `*sent`: the performer still has the record of a withdrawn
+ * one. */
 static bool claim_slot(pn_descriptor *d, pn_slot *slot, bool *sent) {
     *sent = false;
     if (move(slot, PN_SLOT_IDLE, PN_SLOT_FILLING)) {
@@ -129,7 +134,8 @@ static pn_reason reason_of(pn_operation operation) {
     return reasons[operation];
 }
 
-/* Wait for the record's completion. `*result`: what the operation came to; the slot is free again, or the performer's. */
+/* Wait for the record's completion. `*result`: what the operation came to; the slot is free again, or the
+ * performer's. */
 static int await_record(pn_descriptor *d, pn_slot *slot, pn_waiter *waiter, const char *call, size_t *moved,
                         pirn_time deadline) {
     int error = pn_wait(waiter, deadline, NULL);
@@ -335,8 +341,9 @@ int pirn_connect(const char *address, pirn_socket *result, pirn_time deadline) {
 
 /* ---- other people's descriptors ---- */
 
-/* The descriptor must be out of the set before the caller may close it, so the performer is asked, and the wait goes on until it
- * has answered. WANTED keeps events from answering too: there is one answer, and it comes after our message was read. */
+/* The descriptor must be out of the set before the caller may close it, so the performer is asked, and the wait goes on
+ * until it has answered. WANTED keeps events from answering too: there is one answer, and it comes after our message
+ * was read. */
 static bool ask_to_abandon(pn_waiter *waiter) {
     pn_slot *slot = (pn_slot *)(uintptr_t)waiter->object;
     pn_descriptor *d = PN_CONTAINER_OF(slot, pn_descriptor, slot);

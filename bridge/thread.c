@@ -3,8 +3,8 @@
  * What: starting a thread: its name, its role, and its signal mask, which is right from the thread's first instruction.
  * Threads: any. A role is the calling thread's own.
  * Why all signals are blocked: a handler of the application's would run on whatever stack the thread is on, here a
- *       tasklet's of 64 KiB, and a signal frame alone takes 12 KB on some processors. The application's own threads, main
- *       first, get its signals; pirn listens to those it is asked for on the reactor.
+ *       tasklet's of 64 KiB, and a signal frame alone takes 12 KB on some processors. The application's own threads,
+ *       main first, get its signals; pirn listens to those it is asked for on the reactor.
  * Lifetime: the start record is the new thread's from its first instruction on.
  */
 #include "thread.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the threads pirn starts: named, with asynchronous signals blocked (but the watchdog's), and a role for "wrong thread" lines.
+ * What: the threads pirn starts: named, with asynchronous signals blocked (but the watchdog's), and a role for "wrong
+ *       thread" lines.
  * Threads: any.
  */
 #ifndef PN_THREAD_H
@@ -14,8 +15,8 @@ typedef enum pn_role { PN_FOREIGN, PN_WORKER, PN_REACTOR, PN_OFFLOAD, PN_WATCHDO
 /* The one asynchronous signal that workers and the reactor leave unblocked: the watchdog asks with it for a stack. */
 #define PN_WATCHDOG_SIGNAL (SIGRTMIN + 5)
 
-/* Start a thread called `name` (cut at 15 bytes) with all signals blocked but synchronous faults and, for a worker or the reactor,
- * the watchdog's. 0 or the system's code. */
+/* Start a thread called `name` (cut at 15 bytes) with all signals blocked but synchronous faults and, for a worker or
+ * the reactor, the watchdog's. 0 or the system's code. */
 int pn_thread_start(pthread_t *thread, pn_role role, const char *name, void *(*main)(void *), void *arg);
 void pn_thread_set_role(pn_role role); /* of the calling thread */
 pn_role pn_thread_role(void);

@@ -2,20 +2,22 @@
  *
  * What: one thread that looks at each worker and the reactor twice per slice_warn, and reports who has not moved since.
  *
- * A look compares plain counters of the other thread with those of the last look: dispatches, the dispatch budget (a yield with
- *       nobody else to run counts there), turns. Reading them while their owner writes them is a race without harm: they are
- *       aligned words, and one that is a moment old makes a report one look later. A report is checked against them
- *       once more, by the watched thread itself where it answers (watchdog_stack.h): a slice that has just ended is not accused.
- * What counts is the time that a slice had its thread or blocked it. Time in which the thread was ready and got no processor, for the
- *       machine is overloaded, is subtracted: it says nothing about the tasklet. The kernel keeps that time in schedstat, and
- *       brings it up to date when the thread runs again: so it is read when the thread has answered.
- * States: TICKING -> DEEP after a second in which everybody slept -> TICKING by the first notice. Deep sleep is entered with the
- *       doorbell's protocol: DEEP; full fence; is everybody away still? The other side: no more away; full fence; DEEP? So of a
- *       worker that wakes and a watchdog that falls asleep at least one sees the other.
+ * A look compares plain counters of the other thread with those of the last look: dispatches, the dispatch budget (a
+ *       yield with nobody else to run counts there), turns. Reading them while their owner writes them is a race
+ *       without harm: they are aligned words, and one that is a moment old makes a report one look later. A report is
+ *       checked against them once more, by the watched thread itself where it answers (watchdog_stack.h): a slice that
+ *       has just ended is not accused.
+ * What counts is the time that a slice had its thread or blocked it. Time in which the thread was ready and got no
+ *       processor, for the machine is overloaded, is subtracted: it says nothing about the tasklet. The kernel keeps
+ *       that time in schedstat, and brings it up to date when the thread runs again: so it is read when the thread has
+ *       answered.
+ * States: TICKING -> DEEP after a second in which everybody slept -> TICKING by the first notice. Deep sleep is entered
+ *       with the doorbell's protocol: DEEP; full fence; is everybody away still? The other side: no more away; full
+ *       fence; DEEP? So of a worker that wakes and a watchdog that falls asleep at least one sees the other.
  * Threads: the watchdog's own; start and stop: the runtime's; notice: any watched thread.
  * Lifetime: the watched live from start to stop.
- * Rejected: a timer signal per worker (each tick would interrupt system calls of healthy workers); a clock read per dispatch (costs
- *       as much as the dispatch).
+ * Rejected: a timer signal per worker (each tick would interrupt system calls of healthy workers); a clock read per
+ *       dispatch (costs as much as the dispatch).
  */
 #include "watchdog.h"
 
@@ -241,7 +243,8 @@ static void sleep_deeply(void) {
 }
 
 void pn_watchdog_notice(void) {
-    /* Between the caller's wake (pn_doorbell_wake) and the look at the watchdog. Pairs with the fence in sleep_deeply. */
+    /* Between the caller's wake (pn_doorbell_wake) and the look at the watchdog. Pairs with the fence in
+     * sleep_deeply. */
     atomic_thread_fence(memory_order_seq_cst);
     if (PN_LIKELY(atomic_load_explicit(&watchdog.state, memory_order_relaxed) == TICKING)) {
         return;

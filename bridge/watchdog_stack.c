@@ -2,12 +2,14 @@
  *
  * What: asking a thread for its stack by a signal (watchdog_stack.h).
  *
- * Threads: one asker, the watchdog. Answers are written in a signal handler on the asked thread: only plain copies and loads
- *       there, no call that may lock or allocate. The handler runs on the thread's alternate stack, never on a tasklet's.
+ * Threads: one asker, the watchdog. Answers are written in a signal handler on the asked thread: only plain copies and
+ *       loads there, no call that may lock or allocate. The handler runs on the thread's alternate stack, never on a
+ *       tasklet's.
  * States of the question: NONE -> ASKED (asker) -> WRITING (handler) -> WRITTEN (handler) -> NONE (asker);
- *       ASKED -> NONE when the asker has waited enough. A signal that comes late, or to another thread, finds nothing to do.
- * Invariants: the frame pointers of the interrupted code are followed upwards only and within the bounds of its stack: code
- *       without frame pointers ends the walk or shows a wrong line, but never faults.
+ *       ASKED -> NONE when the asker has waited enough. A signal that comes late, or to another thread, finds nothing
+ *       to do.
+ * Invariants: the frame pointers of the interrupted code are followed upwards only and within the bounds of its stack:
+ *       code without frame pointers is left out or shows a wrong line, but never faults.
  * Rejected: unwinding by tables (allocates and locks on first use); reading the other stack from outside (it moves).
  */
 #include "watchdog_stack.h"
@@ -21,7 +23,9 @@
 
 enum { NONE, ASKED, WRITING, WRITTEN };
 
-#define PATIENCE_MS 50
+#define PATIENCE_MS  50
+#define SEARCH_BYTES 4096 /* how far find_frame looks                                                    */
+#define LOWEST_CODE  4096 /* no code lies in the first page                                              */
 
 static _Atomic(int) question;
 /* Written by the asker before ASKED, read by the handler after it. */
@@ -31,7 +35,8 @@ static uintptr_t own_low, own_high;
 static pn_stack_answer answer;
 static struct sigaction previous;
 
-/* Sanitizers keep shadow state of the frames that are read here as plain words, and know of no copy made in the middle of them. */
+/* Sanitizers keep shadow state of the frames that are read here as plain words, and know of no copy made in the middle
+ * of them. */
 #define PLAIN_READS __attribute__((no_sanitize("thread", "address"), noinline))
 
 PLAIN_READS static void copy_tasklet(const pn_tasklet *tasklet) {
@@ -42,25 +47,53 @@ PLAIN_READS static void copy_tasklet(const pn_tasklet *tasklet) {
     }
 }
 
+/* A frame's record on the stack: the frame pointer and the return address that it will go back to. */
+typedef struct frame_record {
+    uintptr_t caller, return_address;
+} frame_record;
+
+/* Read the record at `frame`; false: none can be there, within the bounds. */
+PLAIN_READS static bool read_record(uintptr_t frame, uintptr_t low, uintptr_t high, frame_record *record) {
+    if (frame < low || frame >= high || high - frame < sizeof *record || frame % sizeof(uintptr_t) != 0) {
+        return false;
+    }
+    const volatile uintptr_t *words = (const volatile uintptr_t *)frame;
+    record->caller = words[0];
+    record->return_address = words[1];
+    return record->return_address >= LOWEST_CODE && (record->caller > frame || record->caller == 0);
+}
+
+/* The innermost frame pointer that leads on. Code without frame pointers, as in most libraries, may use the register
+ * for something else; but who called it saved the right one on the stack: the first word there that begins a chain is
+ * it. */
+PLAIN_READS static uintptr_t find_frame(pn_interrupted at, uintptr_t low, uintptr_t high) {
+    frame_record record, next;
+    if (at.stack < low || at.stack >= high) {
+        return 0;
+    }
+    if (at.frame >= at.stack && read_record(at.frame, low, high, &record)) {
+        return at.frame;
+    }
+    uintptr_t end = high - at.stack > SEARCH_BYTES ? at.stack + SEARCH_BYTES : high;
+    for (uintptr_t place = at.stack; place + sizeof(uintptr_t) <= end; place += sizeof(uintptr_t)) {
+        uintptr_t frame = *(const volatile uintptr_t *)place;
+        if (frame > place && read_record(frame, low, high, &record) && read_record(record.caller, low, high, &next)) {
+            return frame;
+        }
+    }
+    return 0;
+}
+
 PLAIN_READS static void walk(pn_interrupted at, uintptr_t low, uintptr_t high) {
     answer.depth = 0;
     if (at.instruction == 0) {
         return;
     }
     answer.addresses[answer.depth++] = at.instruction;
-    uintptr_t frame = at.frame;
-    while (answer.depth < PN_STACK_DEPTH_MAX && frame >= low && frame <= high - 2 * sizeof(uintptr_t) &&
-           frame % sizeof(uintptr_t) == 0) {
-        const volatile uintptr_t *record = (const volatile uintptr_t *)frame;
-        uintptr_t caller = record[0], return_address = record[1];
-        if (return_address == 0) {
-            break;
-        }
-        answer.addresses[answer.depth++] = return_address;
-        if (caller <= frame) {
-            break;
-        }
-        frame = caller;
+    frame_record record;
+    for (uintptr_t frame = find_frame(at, low, high);
+         answer.depth < PN_STACK_DEPTH_MAX && read_record(frame, low, high, &record); frame = record.caller) {
+        answer.addresses[answer.depth++] = record.return_address;
     }
 }
 
@@ -81,8 +114,8 @@ PLAIN_READS static void write_answer(const void *signal_context) {
 static void handle(int signal_number, siginfo_t *info, void *signal_context) {
     (void)signal_number, (void)info;
     int expected = ASKED;
-    /* acquire: sees who is asked; pairs with the release in pn_stack_ask. Compared before it is claimed: a late signal to
-     * another thread must leave the question open. */
+    /* acquire: sees who is asked; pairs with the release in pn_stack_ask. Compared before it is claimed: a late signal
+     * to another thread must leave the question open. */
     if (atomic_load_explicit(&question, memory_order_acquire) != ASKED || !pthread_equal(pthread_self(), asked_thread) ||
         !atomic_compare_exchange_strong_explicit(&question, &expected, WRITING, memory_order_acquire,
                                                  memory_order_relaxed)) {
@@ -100,8 +133,8 @@ int pn_stack_asking_start(void) {
 }
 
 void pn_stack_asking_stop(void) {
-    /* A question without an answer may have left its signal pending: then the default action would end the program. It is ignored
-     * instead of the default; a handler of somebody else's comes back. */
+    /* A question without an answer may have left its signal pending: then the default action would end the program. It
+     * is ignored instead of the default; a handler of somebody else's comes back. */
     if (previous.sa_handler == SIG_DFL) {
         previous.sa_handler = SIG_IGN;
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: what another thread is doing right now, told by itself: a signal makes it write its tasklet and stack into the one answer.
+ * What: what another thread is doing right now, told by itself: a signal makes it write its tasklet and stack into the
+ *       one answer.
  * Threads: ask and forget: the watchdog. The answer is written by the asked thread's signal handler.
  */
 #ifndef PN_WATCHDOG_STACK_H
@@ -24,8 +25,8 @@ typedef struct pn_stack_answer {
 int pn_stack_asking_start(void);
 void pn_stack_asking_stop(void);
 
-/* Ask `thread`, which lives. `low` and `high` bound its own stack, for when no tasklet runs there. Returns the answer, valid until
- * the next call, or NULL when none came within 50 ms (it blocks the signal, or got no processor). */
+/* Ask `thread`, which lives. `low` and `high` bound its own stack, for when no tasklet runs there. Returns the answer,
+ * valid until the next call, or NULL when none came within 50 ms (it blocks the signal, or got no processor). */
 const pn_stack_answer *pn_stack_ask(pthread_t thread, uintptr_t low, uintptr_t high);
 
 #endif

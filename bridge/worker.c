@@ -2,7 +2,8 @@
  *
  * What: a worker's life, and the hooks through which core sleeps, looks at I/O and reaches other threads.
  * Threads: the owner, but for post, load and the words of shared objects.
- * The idle ladder (rule 8 of docs/design.md), here and in driver.c: own queue, inbox, readiness set, sleep until the next timer.
+ * The idle ladder (rule 8 of docs/design.md), here and in driver.c: own queue, inbox, readiness set, sleep until the
+ * next timer.
  */
 #include "worker.h"
 

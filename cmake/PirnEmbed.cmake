@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
-# pirn_embed(FILE LIST): turn web/chat.html into `const char chat_html[]` (terminated) and `const size_t chat_html_bytes`
-# in a generated .c, and append that to LIST. Run as a script with -DINPUT= -DOUTPUT= -DNAME= it does the turning.
+# pirn_embed(FILE LIST): turn web/chat.html into `const char chat_html[]` (terminated) and `const size_t
+# chat_html_bytes` in a generated .c, and append that to LIST. Run as a script with -DINPUT= -DOUTPUT= -DNAME= it does
+# the turning.
 if(CMAKE_SCRIPT_MODE_FILE)
     file(READ "${INPUT}" hex HEX)
     string(LENGTH "${hex}" digits)

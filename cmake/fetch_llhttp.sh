@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# fetch_llhttp.sh DIR: unpack Debian's node-llhttp package (C sources of the HTTP parser) into DIR, without installing it:
-# an installation would bring Node and fourteen packages along.
+# fetch_llhttp.sh DIR: unpack Debian's node-llhttp package (C sources of the HTTP parser) into DIR, without installing
+# it: an installation would bring Node and fourteen packages along.
 set -eu
 target=$1
 work=$(mktemp -d)

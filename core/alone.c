@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: core on one thread without a bridge: hooks with plain words and no locks, a clock that is real or turned by hand, and
- *       the smallest program around a scheduler. For core's own tests, and the proof that core needs nothing else.
+ * What: core on one thread without a bridge: hooks with plain words and no locks, a clock that is real or turned by
+ *       hand, and the smallest program around a scheduler. For core's own tests, and the proof that core needs nothing
+ *       else.
  * Threads: one.
  * Invariants: messages posted to oneself are delivered between two tasklets, as the bridge's are.
  */
@@ -56,8 +57,8 @@ static void cancel_all(pn_sched *sched) {
     }
 }
 
-/* Nothing runnable, no timer, no message: on one thread that is a deadlock. Main hears of it first; without main the rest, which
- * nobody will ever wake, is cancelled. */
+/* Nothing runnable, no timer, no message: on one thread that is a deadlock. Main hears of it first; without main the
+ * rest, which nobody will ever wake, is cancelled. */
 static void deadlock(pn_sched *sched) {
     pn_warn("all %u tasklets are parked and nothing can wake them:", sched->counts.live);
     (void)pn_report_parked(sched, 0, false);

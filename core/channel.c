@@ -46,8 +46,8 @@ static void unlink_clause(pn_clause *clause) {
     clause->channel->balance -= clause->direction;
 }
 
-/* The first waiter that can still be claimed, claimed and out of the queue; NULL: none. One that lost to its deadline, a
- * strike or another channel of its select on another thread is taken out on the way; its home finds it gone. */
+/* The first waiter that can still be claimed, claimed and out of the queue; NULL: none. One that lost to its deadline,
+ * a strike or another channel of its select on another thread is taken out on the way; its home finds it gone. */
 static pn_clause *take_waiter(pirn_channel *channel) {
     while (!pn_list_empty(&channel->waiters)) {
         pn_clause *clause = PN_CONTAINER_OF(pn_list_first(&channel->waiters), pn_clause, link);

@@ -108,7 +108,8 @@ static void unlock(pirn_channel *channel) {
     }
 }
 
-/* Lock held: claim every waiter there is; those claimed are chained in `claimed`. Their frames stay until made ready. */
+/* Lock held: claim every waiter there is; those claimed are chained in `claimed`. Their frames stay until made
+ * ready. */
 static void claim_all(pirn_channel *channel, pn_list *claimed) {
     pn_node *node;
     while ((node = pn_list_pop(&channel->waiters)) != NULL) {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: contexts in C: the order of what a switch does. The swap of stacks itself is in context_<machine>.S, the words for
- *       sanitizers and valgrind in context_tools.h.
+ * What: contexts in C: the order of what a switch does. The swap of stacks itself is in context_<machine>.S, the
+ *       words for sanitizers and valgrind in context_tools.h.
  * Threads, States: as in context.h.
- * Invariants: (1) `sp` is NULL from the moment a context is resumed until it is left, and for ever in one that was left for
- *       good: to resume a running or a dead context is caught. (2) While a context that keeps its floating point environment
- *       runs, its `outer_env` holds the thread's, which all contexts that keep none share; it is in force again before such a
- *       one runs.
- * Rejected: saving the floating point environment in every switch: it doubles its price, and few programs change theirs.
+ * Invariants: (1) `sp` is NULL from the moment a context is resumed until it is left, and for ever in one that was
+ *       left for good: to resume a running or a dead context is caught. (2) While a context that keeps its floating
+ *       point environment runs, its `outer_env` holds the thread's, which all contexts that keep none share; it is in
+ *       force again before such a one runs.
+ * Rejected: saving the floating point environment in every switch: it doubles its price, and few programs change
+ *       theirs.
  */
 #include "context.h"
 

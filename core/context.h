@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: one flow of control that can be left and resumed: a saved stack pointer, and what sanitizers and valgrind need to
- *       know of its stack. The switch saves what the ABI calls callee-saved and nothing else.
+ * What: one flow of control that can be left and resumed: a saved stack pointer, and what sanitizers and valgrind
+ *       need to know of its stack. The switch saves what the ABI calls callee-saved and nothing else.
  * Threads: a context is resumed by one thread at a time; never while it runs.
  * States: fresh (made) -> running <-> saved -> dead (switched away with pn_context_leave).
  */
@@ -32,10 +32,12 @@ typedef void (*pn_context_entry)(void);
 void pn_context_init_thread(pn_context *context);
 void pn_context_fini_thread(pn_context *context);
 
-/* Make a fresh context on [bottom, bottom + bytes); its stack pointer starts `colour_bytes` (a multiple of 16) below the top. */
+/* Make a fresh context on [bottom, bottom + bytes); its stack pointer starts `colour_bytes` (a multiple of 16) below
+ * the top. */
 void pn_context_make(pn_context *context, void *bottom, size_t bytes, size_t colour_bytes, pn_context_entry entry);
 
-/* Tell the tools that the stack of a dead or never resumed context is not one any more. Call before its stack is reused. */
+/* Tell the tools that the stack of a dead or never resumed context is not one any more. Call before its stack is
+ * reused. */
 void pn_context_unmake(pn_context *context);
 
 /* Leave `from` (running) and resume `to`. Returns when somebody resumes `from`. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the switch for aarch64 (AAPCS64): x19 to x30, d8 to d15 and the stack pointer. What the caller of a function may
- *       lose anyway is not saved.
+ * What: the switch for aarch64 (AAPCS64): x19 to x30, d8 to d15 and the stack pointer. What the caller of a function
+ *       may lose anyway is not saved.
  * States: the frame of a context that was left, 160 bytes from its saved stack pointer up:
  *           x29 x30, x19 ... x28, d8 ... d15.
- * Rejected: to return by `br`: it unbalances the return predictor (measured on x86-64: see there), and with branch target
- *           identification the address after a call is no target for it. `ret` needs no landing pad.
+ * Rejected: to return by `br`: it unbalances the return predictor (measured on x86-64: see there), and with branch
+ *       target identification the address after a call is no target for it. `ret` needs no landing pad.
  */
 	.text
 

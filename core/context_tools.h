@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: what AddressSanitizer, LeakSanitizer, ThreadSanitizer and valgrind are told of contexts: the one file that knows
- *       them. In a build without them every function here is empty.
+ * What: what AddressSanitizer, LeakSanitizer, ThreadSanitizer and valgrind are told of contexts: the one file that
+ *       knows them. In a build without them every function here is empty.
  * Threads: as the function of context.c that calls it.
- * Invariants: (1) ASan: each pn_tools_leave on one stack is completed by one arrival on the next: pn_tools_arrive after a
- *       switch returned, pn_tools_entered on a fresh stack. (2) TSan: nothing stands between pn_tools_leave and the swap, and
- *       all three are in one function: TSan keeps one shadow call stack per context, and a function that was entered on one
- *       must not be left on another. That is also why pn_tools_arrive is never empty there: a swap in tail position would be
- *       "left" before it is made.
+ * Invariants: (1) ASan: each pn_tools_leave on one stack is completed by one arrival on the next: pn_tools_arrive
+ *       after a switch returned, pn_tools_entered on a fresh stack. (2) TSan: nothing stands between pn_tools_leave
+ *       and the swap, and all three are in one function: TSan keeps one shadow call stack per context, and a function
+ *       that was entered on one must not be left on another. That is also why pn_tools_arrive is never empty there: a
+ *       swap in tail position would be "left" before it is made.
  * Rejected: valgrind's requests in release: a few nanoseconds per spawn for builds that nobody debugs.
  */
 #ifndef PN_CONTEXT_TOOLS_H

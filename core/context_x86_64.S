@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the switch for x86-64 (System V ABI): the six callee-saved registers and the stack pointer. What the caller of a
- *       function may lose anyway is not saved.
+ * What: the switch for x86-64 (System V ABI): the six callee-saved registers and the stack pointer. What the caller
+ *       of a function may lose anyway is not saved.
  * States: the frame of a context that was left, from its saved stack pointer up:
  *           r15 r14 r13 r12 rbx rbp, return address.
- * Rejected: to return by `pop; jmp`. In a loop of two bare coroutines it is five times as fast as `ret` (2 ns, 10 ns), but
- *           below real callers it is three to four times slower (30 to 40 ns a yield, against 10): the call that came here
- *           leaves its entry on the processor's return stack, and every return of the resumed tasklet's callers is then
- *           predicted wrong. With `ret` the entries match, because all tasklets leave through the same few call sites.
- *           mxcsr and the x87 control word in this frame (2 ns): see pn_context_float_get.
- *           File-scope asm in a C file: its object would be marked as safe for shadow stacks, which no stack switch is.
+ * Rejected: to return by `pop; jmp`. In a loop of two bare coroutines it is five times as fast as `ret` (2 ns against
+ *       10), but below real callers it is three to four times as slow (30 to 40 ns a yield against 10): the call that
+ *       came here leaves its entry on the processor's return stack, so every return of the resumed tasklet's callers
+ *       is predicted wrong. With `ret` the entries match, because all tasklets leave through the same few call sites.
+ *       The floating point control words in this frame: two more nanoseconds for each switch (context.c).
+ *       File-scope asm in a C file: its object would be marked as safe for shadow stacks, which no stack switch is.
  */
 	.text
 

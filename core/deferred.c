@@ -14,6 +14,7 @@
  * Rejected: a lock per deferred (callbacks would then run on the thread that fires: the reactor would run user code);
  *       allocating the message of a fire (a result would be lost for want of 60 bytes).
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "deferred_inside.h"
@@ -107,6 +108,15 @@ bool pn_deferred_is_external(const pirn_deferred *deferred) {
 
 unsigned pn_deferred_home(const pirn_deferred *deferred) {
     return deferred->home;
+}
+
+const char *pn_deferred_describe(const pirn_deferred *deferred, char *text, size_t text_bytes) {
+    if (deferred->file) {
+        (void)snprintf(text, text_bytes, "deferred made at %s:%d", pn_base_name(deferred->file), deferred->line);
+    } else {
+        (void)snprintf(text, text_bytes, "deferred");
+    }
+    return text;
 }
 
 int pn_deferred_require_home(const pirn_deferred *deferred, const char *call) {

@@ -189,8 +189,7 @@ static gather *make_gather(size_t count) {
     return g;
 }
 
-/* Take over the holds and let the results come; some may at once. Returns the gather's deferred with the caller's hold.
- * */
+/* Take over the holds and let the results come; some may at once. Returns the deferred, with the caller's hold. */
 static pirn_deferred *start(gather *g, pirn_deferred **deferreds) {
     pirn_deferred *deferred = g->deferred;
     for (size_t i = 0; i < g->count; i++) {

@@ -11,8 +11,7 @@
 /* The last component of a path, for lines: __FILE__ is as long as the build's folder. "?" for NULL. */
 const char *pn_base_name(const char *path);
 
-/* "PIRN_EDB: no such table (made at ...)", or the code's own sentence where the result has no failure. Returns `text`.
- * */
+/* "PIRN_EDB: no such table (made at ...)", or the code's own sentence where there is no failure. Returns `text`. */
 const char *pn_result_describe(const pirn_result *result, char *text, size_t text_bytes);
 
 #endif

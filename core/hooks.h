@@ -5,8 +5,8 @@
  *       they turn by hand (hooks_alone.c).
  * Threads: `pn_below` is set once, before the first scheduler starts, and read by every thread after.
  * Invariants: (1) core contains no atomic operation and no lock: words that another thread may change are pn_word and
- *       pn_lock, opaque here and touched only through these functions. (2) A message posted to a home is delivered there
- *       once, between two tasklets, in the order of posting per sender.
+ *       pn_lock, opaque here and touched only through these functions. (2) A message posted to a home is delivered
+ *       there once, between two tasklets, in the order of posting per sender.
  * Rejected: C11 atomics in core behind macros: then core could no longer be reasoned about, nor tested, as one thread.
  */
 #ifndef PN_HOOKS_H
@@ -20,8 +20,8 @@
 typedef struct pn_sched pn_sched;
 typedef struct pn_message pn_message;
 
-/* One intrusive message to a worker or the reactor. In one inbox at a time; `deliver` runs on the receiving thread and may
- * reuse or free the message at once. */
+/* One intrusive message to a worker or the reactor. In one inbox at a time; `deliver` runs on the receiving thread and
+ * may reuse or free the message at once. */
 struct pn_message {
     pn_message *next;
     void (*deliver)(pn_message *message);
@@ -55,15 +55,16 @@ typedef struct pn_hooks {
     void (*unlock)(pn_lock *lock);
     /* Any thread. Monotonic nanoseconds. */
     pirn_time (*now)(void);
-    /* Any thread. What this thread is, for "wrong thread" lines: "the reactor thread", "an offload thread", "a foreign thread",
-     * "a callback". Only called when pn_sched_self() has no current tasklet. */
+    /* Any thread. What this thread is, for "wrong thread" lines: "the reactor thread", "an offload thread", "a foreign
+     * thread", "a callback". Only called when pn_sched_self() has no current tasklet. */
     const char *(*thread_role)(void);
     unsigned (*worker_count)(void);
 } pn_hooks;
 
 extern const pn_hooks *pn_below;
 
-/* The hooks of one thread without a bridge. The clock is the real one, or virtual: then idle() jumps to the deadline. */
+/* The hooks of one thread without a bridge. The clock is the real one, or virtual: then idle() jumps to the
+ * deadline. */
 extern const pn_hooks pn_hooks_alone;
 void pn_alone_use_virtual_clock(bool on);
 void pn_alone_advance(int64_t nanoseconds);

@@ -44,8 +44,8 @@ static unsigned count_runnable(const pn_sched *sched) {
     return count;
 }
 
-int pn_inspect_sched(const pn_sched *sched, pirn_worker_info *worker, size_t max, pirn_tasklet_info **list, size_t *count,
-                     bool *truncated) {
+int pn_inspect_sched(const pn_sched *sched, pirn_worker_info *worker, size_t max, pirn_tasklet_info **list,
+                     size_t *count, bool *truncated) {
     *worker = (pirn_worker_info){.id = sched->options.id,
                                  .live = sched->counts.live,
                                  .parked = sched->counts.parked,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: spawn, strike, release and join of tasklets whose home is another worker: a message there, and for spawn and join an answer
- *       back.
+ * What: spawn, strike, release and join of tasklets whose home is another worker: a message there, and for spawn and
+ *       join an answer back.
  * Threads: each function's first half runs on the asker's worker, its deliver_... half at the target's home.
- * Lifetime: a message is malloc'd by the asker. Strikes and releases are freed where they arrive. A join's record has two
- *       holders, asker and home, and one word that decides who of the two answers for it:
+ * Lifetime: a message is malloc'd by the asker. Strikes and releases are freed where they arrive. A join's record has
+ *       two holders, asker and home, and one word that decides who of the two answers for it:
  *           ASKED -> ANSWERED (home: the result is in the record; the asker frees it)
  *           ASKED -> GIVEN_UP (asker: its deadline or a strike came first; the home frees it)
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the lines that tell which tasklets are parked with nobody left to wake them. The judgement is made elsewhere: for the
- *       whole program by the last worker to go idle (bridge/deadlock.c, alone.c), for a part of it by age.
+ * What: the lines that tell which tasklets are parked with nobody left to wake them. The judgement is made elsewhere:
+ *       for the whole program by the last worker to go idle (bridge/deadlock.c, alone.c), for a part of it by age.
  * Threads: the owner of the scheduler.
  * Limits: PN_REPORT_LINES_MAX lines a report; the rest is counted.
  */
@@ -32,7 +32,8 @@ static void print_one(const pn_tasklet *tasklet, pirn_time now) {
             (int64_t)(now - tasklet->since) / PIRN_MILLISECOND, tasklet->file, tasklet->line);
 }
 
-/* All that wait on the same object as `first`, from `first` on: one group. Marks them when they are of a partial report. */
+/* All that wait on the same object as `first`, from `first` on: one group. Marks them when they are of a partial
+ * report. */
 static unsigned print_group(pn_sched *sched, pn_tasklet *first, pirn_time older_than, unsigned *lines) {
     char waits_on[96];
     unsigned size = 0;

@@ -99,8 +99,8 @@ void pn_tasklet_entry(void) {
     pn_sched_depart(sched, tasklet);
 }
 
-/* The tasklet to run next, off the queue; NULL: let the scheduler's own context look at the world first. A new one that gets
- * no stack ends here, with PIRN_ENOMEM. */
+/* The tasklet to run next, off the queue; NULL: let the scheduler's own context look at the world first. A new one that
+ * gets no stack ends here, with PIRN_ENOMEM. */
 static pn_tasklet *take_next(pn_sched *sched) {
     while (sched->budget > 0) {
         pn_node *node = pn_list_pop(&sched->ready);

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: one scheduler on one thread: the run queue in Stackless' order, the switch from tasklet to tasklet, the run loop.
+ * What: one scheduler on one thread: the run queue in Stackless' order, the switch from tasklet to tasklet, the run
+ *       loop.
  *
  * Threads: the thread that runs pn_sched_run, the owner. One scheduler per thread, found by pn_sched_self().
  *
  * The ring: the run queue with the running tasklet as its head. A tasklet made ready stands last; one that is
- *       preferred stands first and is switched to. Switches go directly from tasklet to tasklet; the scheduler's own context
- *       (the thread's stack) runs when the queue is empty, and every PN_DISPATCH_MAX dispatches, to look at inbox, timers and
- *       I/O, so that none of them starves behind busy tasklets.
- * Invariants: (1) a RUNNABLE tasklet is in `ready`, all others are not; (2) `current` is RUNNING, NULL on the scheduler's own
- *       context; (3) nothing that runs on the scheduler's own context parks.
- * Rejected: a scheduler context between each two tasklets (twice the switches); reading the clock per dispatch (costs as much as a yield).
+ *       preferred stands first and is switched to. Switches go directly from tasklet to tasklet; the scheduler's own
+ *       context (the thread's stack) runs when the queue is empty, and every PN_DISPATCH_MAX dispatches, to look at
+ *       inbox, timers and I/O, so that none of them starves behind busy tasklets.
+ * Invariants: (1) a RUNNABLE tasklet is in `ready`, all others are not; (2) `current` is RUNNING, NULL on the
+ *       scheduler's own context; (3) nothing that runs on the scheduler's own context parks.
+ * Rejected: a scheduler context between each two tasklets (twice the switches); reading the clock per dispatch (costs
+ *       as much as a yield).
  */
 #ifndef PN_SCHED_H
 #define PN_SCHED_H
@@ -64,7 +66,8 @@ struct pn_sched {
 
 /* The calling thread's scheduler, NULL on other threads. */
 pn_sched *pn_sched_self(void);
-/* The running tasklet, NULL outside of one and in a callback that borrows its stack: nothing there may wait or switch. */
+/* The running tasklet, NULL outside of one and in a callback that borrows its stack: nothing there may wait or
+ * switch. */
 pn_tasklet *pn_current(void);
 
 int pn_sched_init(pn_sched *sched, const pn_sched_options *options); /* on the owner thread; 0 or PIRN_ENOMEM */
@@ -92,12 +95,14 @@ uint64_t pn_random(pn_sched *sched);
 void pn_report_error(pn_sched *sched, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Deadlock reports (core/report.c). One line a tasklet: number, name, what it waits on, since when, spawned where.
- * `older_than` 0: all parked without being external; else only those parked on pirn's own objects without a deadline before that
- * time and not yet reported, which are then marked. Returns how many lines were (or with `quiet` would be) printed. */
+ * `older_than` 0: all parked without being external; else only those parked on pirn's own objects without a deadline
+ * before that time and not yet reported, which are then marked. Returns how many lines were (or with `quiet` would be)
+ * printed. */
 unsigned pn_report_parked(pn_sched *sched, pirn_time older_than, bool quiet);
 
-/* For tests without a bridge: run main_fn as tasklet 1 of a scheduler on this thread with `hooks`, to its end and the end of all
- * it started; what is parked for ever then is reported and cancelled. Returns main's result or PIRN_EDEADLK. */
+/* For tests without a bridge: run main_fn as tasklet 1 of a scheduler on this thread with `hooks`, to its end and the
+ * end of all it started; what is parked for ever then is reported and cancelled. Returns main's result or
+ * PIRN_EDEADLK. */
 int pn_alone_run(pirn_fn main_fn, void *arg);
 
 #endif

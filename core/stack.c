@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: tasklet stacks. A slab is one mapping cut into strides of guard and stack; the stacks that nobody uses wait in a
- *       last-in-first-out list of their size class.
+ * What: tasklet stacks. A slab is one mapping cut into strides of guard and stack; the stacks that nobody uses wait
+ *       in a last-in-first-out list of their size class.
  *
  *           slab:  | guard 64 KiB | stack | guard 64 KiB | stack | ...      stacks grow down, towards their own guard
  *
  * Threads: a cache belongs to one scheduler; caches share nothing but the budget of stack_guard.c.
- * Invariants: (1) `free` has room for every stack that was ever cut, so putting one back cannot fail; (2) in `free` the pages
- *       of the first `given_back` stacks belong to the system again, those of the others may hold old data; (3) the guards of
- *       one slab are of one kind.
- * Lifetime: a stack is cut from its slab when it is first needed, and guarded then; slabs live as long as their cache.
- * Rejected: links inside the free stacks: they keep, or bring back, a page of each; one mmap per stack: 1 to 5 us a spawn;
- *       guarding a whole slab at once: a stall of some hundred microseconds, for stacks that may never be needed;
- *       one page of guard: a frame of a foreign library that is larger than a page would step over it.
+ * Invariants: (1) `free` has room for every stack that was ever cut, so putting one back cannot fail; (2) in `free`
+ *       the pages of the first `given_back` stacks belong to the system again, those of the others may hold old data;
+ *       (3) the guards of one slab are of one kind.
+ * Lifetime: a stack is cut from its slab when it is first needed, and guarded then; slabs live as long as their
+ *       cache.
+ * Rejected: links inside the free stacks: they keep, or bring back, a page of each; one mmap per stack: 1 to 5 us a
+ *       spawn; guarding a whole slab at once: a stall of some hundred microseconds, for stacks that may never be
+ *       needed; one page of guard: a frame of a foreign library that is larger than a page would step over it.
  */
 #include "stack.h"
 
@@ -23,11 +24,11 @@
 #include "stack_guard.h"
 
 enum {
-    SLAB_STACKS_MIN = 16,      /* few: every worker and every size in use has a slab of its own          */
+    SLAB_STACKS_MIN = 16, /* few: every worker and every size in use has a slab of its own */
     SLAB_STACKS_MAX = 256,
-    SLAB_BYTES_MAX = 64 << 20, /* of address space                                                       */
-    WARM_STACKS_MAX = 64,      /* kept with their pages in each class when the rest is given back ...    */
-    WARM_BYTES_MAX = 4 << 20,  /* ... unless that might hold more than this                              */
+    SLAB_BYTES_MAX = 64 << 20, /* of address space */
+    WARM_STACKS_MAX = 64,      /* kept with their pages in each class when the rest is given back ... */
+    WARM_BYTES_MAX = 4 << 20,  /* ... unless that might hold more than this */
     COLOUR_STEP = 64,
     COLOURS = 16,
 };
@@ -50,30 +51,30 @@ typedef struct pn_stack_class {
 
 /* ---- slabs ---- */
 
-static size_t class_stride(const pn_stack_class *class) {
-    return (size_t)class->bytes + PN_STACK_GUARD_BYTES;
+static size_t class_stride(const pn_stack_class *size_class) {
+    return (size_t)size_class->bytes + PN_STACK_GUARD_BYTES;
 }
 
 /* As many again as the class has: a burst of a million takes some thousand mappings, a small program takes little. */
-static uint32_t slab_stacks(const pn_stack_class *class) {
-    uint32_t stacks = class->cut < SLAB_STACKS_MIN ? SLAB_STACKS_MIN : class->cut;
-    uint32_t fit = (uint32_t)(SLAB_BYTES_MAX / class_stride(class));
+static uint32_t slab_stacks(const pn_stack_class *size_class) {
+    uint32_t stacks = size_class->cut < SLAB_STACKS_MIN ? SLAB_STACKS_MIN : size_class->cut;
+    uint32_t fit = (uint32_t)(SLAB_BYTES_MAX / class_stride(size_class));
     stacks = stacks < SLAB_STACKS_MAX ? stacks : SLAB_STACKS_MAX;
     stacks = stacks < fit ? stacks : fit;
     return stacks ? stacks : 1;
 }
 
-static bool free_list_reserve(pn_stack_class *class, uint32_t stacks) {
-    if (stacks <= class->free_max) {
+static bool free_list_reserve(pn_stack_class *size_class, uint32_t stacks) {
+    if (stacks <= size_class->free_max) {
         return true;
     }
-    uint32_t wanted = class->free_max * 2 > stacks ? class->free_max * 2 : stacks;
-    pn_stack *list = realloc(class->free, wanted * sizeof *list);
+    uint32_t wanted = size_class->free_max * 2 > stacks ? size_class->free_max * 2 : stacks;
+    pn_stack *list = realloc(size_class->free, wanted * sizeof *list);
     if (!list) {
         return false;
     }
-    class->free = list;
-    class->free_max = wanted;
+    size_class->free = list;
+    size_class->free_max = wanted;
     return true;
 }
 
@@ -89,21 +90,21 @@ static char *slab_map(size_t bytes) {
     return base;
 }
 
-static pn_slab *slab_create(pn_stack_class *class, pirn_guard guard) {
-    uint32_t stacks = slab_stacks(class);
+static pn_slab *slab_create(pn_stack_class *size_class, pirn_guard guard) {
+    uint32_t stacks = slab_stacks(size_class);
     if (!pn_guard_reserve(guard, stacks)) {
         return NULL;
     }
     pn_slab *slab = malloc(sizeof *slab);
-    if (!slab || !free_list_reserve(class, class->cut + stacks)) {
+    if (!slab || !free_list_reserve(size_class, size_class->cut + stacks)) {
         goto free_slab;
     }
-    char *base = slab_map(stacks * class_stride(class));
+    char *base = slab_map(stacks * class_stride(size_class));
     if (!base) {
         goto free_slab;
     }
-    *slab = (pn_slab){.next = class->slabs, .base = base, .stacks = stacks, .guard = guard};
-    class->slabs = slab;
+    *slab = (pn_slab){.next = size_class->slabs, .base = base, .stacks = stacks, .guard = guard};
+    size_class->slabs = slab;
     return slab;
 
 free_slab:
@@ -112,54 +113,55 @@ free_slab:
     return NULL;
 }
 
-static void slab_destroy_newest(pn_stack_class *class) {
-    pn_slab *slab = class->slabs;
-    class->slabs = slab->next;
-    munmap(slab->base, slab->stacks * class_stride(class));
+static void slab_destroy_newest(pn_stack_class *size_class) {
+    pn_slab *slab = size_class->slabs;
+    size_class->slabs = slab->next;
+    munmap(slab->base, slab->stacks * class_stride(size_class));
     pn_guard_release(slab->guard, slab->stacks);
     free(slab);
 }
 
 /* Hand out the next stack of the newest slab. False when there is none, or the system refuses to guard it. */
-static bool slab_cut(pn_stack_class *class, pn_stack *stack) {
-    pn_slab *slab = class->slabs;
+static bool slab_cut(pn_stack_class *size_class, pn_stack *stack) {
+    pn_slab *slab = size_class->slabs;
     if (!slab || slab->cut == slab->stacks) {
         return false;
     }
-    char *guard = slab->base + slab->cut * class_stride(class);
+    char *guard = slab->base + slab->cut * class_stride(size_class);
     if (!pn_guard_install(slab->guard, guard)) {
         return false;
     }
     *stack = (pn_stack){.bottom = guard + PN_STACK_GUARD_BYTES,
-                        .bytes = class->bytes,
-                        .colour = class->cut % COLOURS * COLOUR_STEP,
+                        .bytes = size_class->bytes,
+                        .colour = size_class->cut % COLOURS * COLOUR_STEP,
                         .canary = slab->guard == PIRN_GUARD_CANARY};
     slab->cut++;
-    class->cut++;
+    size_class->cut++;
     return true;
 }
 
-/* A stack that nobody had before, under the best guard that can be had now: mlockall(2) takes away the first kind, a spent
- * budget or other users of mappings the second. */
-static int class_cut(pn_stack_class *class, pn_stack *stack) {
-    if (slab_cut(class, stack)) {
+/* A stack that nobody had before, under the best guard that can be had now: mlockall(2) takes away the first kind, a
+ * spent budget or other users of mappings the second. */
+static int class_cut(pn_stack_class *size_class, pn_stack *stack) {
+    if (slab_cut(size_class, stack)) {
         return 0;
     }
     for (pirn_guard guard = pn_stack_guard(); guard <= PIRN_GUARD_CANARY; guard++) {
-        if (!slab_create(class, guard)) {
+        if (!slab_create(size_class, guard)) {
             continue;
         }
-        if (slab_cut(class, stack)) {
+        if (slab_cut(size_class, stack)) {
             return 0;
         }
-        slab_destroy_newest(class);
+        slab_destroy_newest(size_class);
     }
     return PIRN_ENOMEM;
 }
 
 /* ---- classes ---- */
 
-/* Four sizes per doubling (16, 20, 24, 28, 32, 40 KiB ...), in whole pages: at most 49 classes, whatever is asked for. */
+/* Four sizes per doubling (16, 20, 24, 28, 32, 40 KiB ...), in whole pages: at most 49 classes, whatever is asked
+ * for. */
 static uint32_t class_bytes(size_t bytes) {
     size_t size = bytes < PN_STACK_BYTES_MIN ? PN_STACK_BYTES_MIN : bytes;
     size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
@@ -172,11 +174,11 @@ static uint32_t class_bytes(size_t bytes) {
 }
 
 static pn_stack_class *class_find(const pn_stack_cache *cache, size_t bytes) {
-    pn_stack_class *class = cache->classes;
-    while (class && class->bytes != bytes) {
-        class = class->next;
+    pn_stack_class *size_class = cache->classes;
+    while (size_class && size_class->bytes != bytes) {
+        size_class = size_class->next;
     }
-    return class;
+    return size_class;
 }
 
 static pn_stack_class *class_find_or_create(pn_stack_cache *cache, uint32_t bytes) {
@@ -193,12 +195,12 @@ static pn_stack_class *class_find_or_create(pn_stack_cache *cache, uint32_t byte
     return *place;
 }
 
-static void class_destroy(pn_stack_class *class) {
-    while (class->slabs) {
-        slab_destroy_newest(class);
+static void class_destroy(pn_stack_class *size_class) {
+    while (size_class->slabs) {
+        slab_destroy_newest(size_class);
     }
-    free(class->free);
-    free(class);
+    free(size_class->free);
+    free(size_class);
 }
 
 /* ---- the cache ---- */
@@ -210,22 +212,24 @@ void pn_stack_cache_init(pn_stack_cache *cache) {
 void pn_stack_cache_fini(pn_stack_cache *cache) {
     PN_ASSERT(cache->in_use == 0);
     while (cache->classes) {
-        pn_stack_class *class = cache->classes;
-        cache->classes = class->next;
-        class_destroy(class);
+        pn_stack_class *size_class = cache->classes;
+        cache->classes = size_class->next;
+        class_destroy(size_class);
     }
     cache->cached = 0;
 }
 
 /* The last one that was put back: its pages and cache lines are the warmest. */
-static void take_free(pn_stack_cache *cache, pn_stack_class *class, pn_stack *stack) {
-    *stack = class->free[--class->free_count];
-    if (class->given_back > class->free_count) {
-        class->given_back = class->free_count;
+static void take_free(pn_stack_cache *cache, pn_stack_class *size_class, pn_stack *stack) {
+    *stack = size_class->free[--size_class->free_count];
+    if (size_class->given_back > size_class->free_count) {
+        size_class->given_back = size_class->free_count;
     }
     cache->cached--;
     cache->in_use++;
-    pn_guard_write_canary(stack); /* again: its page may have been given back */
+    if (PN_UNLIKELY(stack->canary)) {
+        pn_guard_write_canary(stack); /* again: its page may have been given back */
+    }
 }
 
 /* A size that is not a class's own, or a class that has no free stack. */
@@ -234,36 +238,38 @@ static __attribute__((noinline)) int get_cold(pn_stack_cache *cache, size_t byte
     if (bytes > PN_STACK_BYTES_MAX) {
         return PIRN_ENOMEM;
     }
-    pn_stack_class *class = class_find_or_create(cache, class_bytes(bytes));
-    if (!class) {
+    pn_stack_class *size_class = class_find_or_create(cache, class_bytes(bytes));
+    if (!size_class) {
         return PIRN_ENOMEM;
     }
-    if (class->free_count > 0) {
-        take_free(cache, class, stack);
+    if (size_class->free_count > 0) {
+        take_free(cache, size_class, stack);
         return 0;
     }
-    int error = class_cut(class, stack);
+    int error = class_cut(size_class, stack);
     if (error == 0) {
         cache->in_use++;
-        pn_guard_write_canary(stack);
+        if (stack->canary) {
+            pn_guard_write_canary(stack);
+        }
     }
     return error;
 }
 
 int pn_stack_get(pn_stack_cache *cache, size_t bytes, pn_stack *stack) {
-    pn_stack_class *class = class_find(cache, bytes);
-    if (PN_UNLIKELY(!class || class->free_count == 0)) {
+    pn_stack_class *size_class = class_find(cache, bytes);
+    if (PN_UNLIKELY(!size_class || size_class->free_count == 0)) {
         return get_cold(cache, bytes, stack);
     }
-    take_free(cache, class, stack);
+    take_free(cache, size_class, stack);
     return 0;
 }
 
 void pn_stack_put(pn_stack_cache *cache, pn_stack *stack) {
-    pn_stack_class *class = class_find(cache, stack->bytes);
-    PN_ASSERT(class && class->free_count < class->cut);
+    pn_stack_class *size_class = class_find(cache, stack->bytes);
+    PN_ASSERT(size_class && size_class->free_count < size_class->cut);
     PN_DCHECK(pn_stack_intact(stack));
-    class->free[class->free_count++] = *stack;
+    size_class->free[size_class->free_count++] = *stack;
     *stack = (pn_stack){0};
     cache->in_use--;
     cache->cached++;
@@ -271,11 +277,11 @@ void pn_stack_put(pn_stack_cache *cache, pn_stack *stack) {
 
 /* The longest unused ones go; the list's other end stays warm. About a microsecond for each stack given back. */
 void pn_stack_trim(pn_stack_cache *cache) {
-    for (pn_stack_class *class = cache->classes; class; class = class->next) {
-        uint32_t warm = WARM_BYTES_MAX / class->bytes;
+    for (pn_stack_class *size_class = cache->classes; size_class; size_class = size_class->next) {
+        uint32_t warm = WARM_BYTES_MAX / size_class->bytes;
         warm = warm < WARM_STACKS_MAX ? warm : WARM_STACKS_MAX;
-        while (class->given_back + warm < class->free_count) {
-            const pn_stack *stack = &class->free[class->given_back++];
+        while (size_class->given_back + warm < size_class->free_count) {
+            const pn_stack *stack = &size_class->free[size_class->given_back++];
             (void)madvise(stack->bottom, stack->bytes, MADV_DONTNEED);
         }
     }

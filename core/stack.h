@@ -17,7 +17,7 @@ typedef struct pn_stack {
     void *bottom;        /* lowest usable address; NULL: none                                            */
     uint32_t bytes;      /* usable                                                                      */
     uint32_t colour;     /* bytes to leave free at the top: 0, 64, ... 960                              */
-    bool canary;         /* has a canary word at `bottom`                                               */
+    bool canary;         /* has a canary, 64 bytes at `bottom`                                          */
 } pn_stack;
 
 typedef struct pn_stack_cache {
@@ -29,8 +29,8 @@ typedef struct pn_stack_cache {
 #define PN_STACK_BYTES_DEFAULT 65536u
 #define PN_STACK_BYTES_MAX     (64u << 20)
 
-/* Choose the kind of guard: `wanted` or, for AUTO, the best that works here. PIRN_EINVAL with one line when `wanted` cannot be
- * had. */
+/* Choose the kind of guard: `wanted` or, for AUTO, the best that works here. PIRN_EINVAL with one line when `wanted`
+ * cannot be had. */
 int pn_stack_setup(pirn_guard wanted);
 pirn_guard pn_stack_guard(void);
 /* Whether the mprotect budget (half of vm.max_map_count) is spent: newer stacks have a canary only. */
@@ -43,16 +43,17 @@ void pn_stack_cache_fini(pn_stack_cache *cache);
 /* A stack of at least `bytes` usable bytes (rounded up to pages). 0, or PIRN_ENOMEM. */
 int pn_stack_get(pn_stack_cache *cache, size_t bytes, pn_stack *stack);
 void pn_stack_put(pn_stack_cache *cache, pn_stack *stack);
-/* Give memory of cached stacks back to the system beyond a small reserve; cheap when there is nothing to give. Called when idle. */
+/* Give memory of cached stacks back to the system beyond a small reserve; cheap when there is nothing to give. Called
+ * when idle. */
 void pn_stack_trim(pn_stack_cache *cache);
 
 /* Whether the canary is intact; true for stacks without one. */
 bool pn_stack_intact(const pn_stack *stack);
 
-/* Handle stack overflow for this thread: an alternate signal stack, and (once per process) handlers for SIGSEGV and SIGBUS that
- * say which tasklet overflowed and the cure, through `describe`, then die by the signal; other faults get a line too and the
- * default action. Undone by pn_stack_thread_fini. `describe` must be async-signal-safe: it fills in the running tasklet's
- * name, number and stack, and returns false when none runs on this thread. */
+/* Handle stack overflow for this thread: an alternate signal stack, and (once per process) handlers for SIGSEGV and
+ * SIGBUS that say which tasklet overflowed and the cure, through `describe`, then die by the signal; other faults get
+ * a line too and the default action. Undone by pn_stack_thread_fini. `describe` must be async-signal-safe: it fills
+ * in the running tasklet's name, number and stack, and returns false when none runs on this thread. */
 typedef struct pn_overflow_subject {
     uint64_t id;
     const char *name;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the three kinds of guard. MADV_GUARD_INSTALL (Linux 6.13) marks pages as forbidden without a mapping of their own;
- *       mprotect splits a mapping in two for each stack, and a process has vm.max_map_count of them; a canary costs
- *       nothing in the kernel, but tells of an overflow only afterwards.
+ * What: the three kinds of guard. MADV_GUARD_INSTALL (Linux 6.13) marks pages as forbidden without a mapping of their
+ *       own; mprotect splits a mapping in two for each stack, and a process has vm.max_map_count of them; a canary
+ *       costs nothing in the kernel, but tells of an overflow only afterwards.
  * Threads: pn_stack_setup before the first cache; all else from any thread. The shared counts are pn_words.
- * Invariants: (1) the mappings that the mprotect guards of live slabs may cause are in `mappings`, and no more than half of
- *       what the process may have; (2) each warning is printed once per process.
+ * Invariants: (1) the mappings that the mprotect guards of live slabs may cause are in `mappings`, and no more than
+ *       half of what the process may have; (2) each warning is printed once per process.
  * Rejected: to believe madvise's return value: emulators accept advice they do not know, and guard nothing.
  */
 #include "stack_guard.h"
@@ -18,9 +18,9 @@
 #include "hooks.h"
 
 enum {
-    GUARD_INSTALL = 102,         /* MADV_GUARD_INSTALL, for which glibc 2.36 has no name                     */
-    CANARY_WORDS = 8,            /* one cache line: a frame seldom writes all of itself, one word it may miss */
-    MAPPINGS_PER_STACK = 2,      /* an mprotect guard and the stack above it                                 */
+    GUARD_INSTALL = 102,    /* MADV_GUARD_INSTALL, for which glibc 2.36 has no name */
+    CANARY_WORDS = 8,       /* one cache line: a frame seldom writes all of itself, one word it may miss */
+    MAPPINGS_PER_STACK = 2, /* an mprotect guard and the stack above it */
     MAX_MAP_COUNT_DEFAULT = 65530,
 };
 
@@ -81,8 +81,8 @@ static void tell_fallback(void) {
 
 static void tell_exhausted(void) {
     if (pn_below->claim(&guards.exhausted, 0, 1)) {
-        pn_warn("the budget of mprotect stack guards is spent (%u stacks, half of vm.max_map_count = %u): newer stacks have a "
-                "canary only; cure: sysctl vm.max_map_count=%u",
+        pn_warn("the budget of mprotect stack guards is spent (%u stacks, half of vm.max_map_count = %u): newer stacks "
+                "have a canary only; cure: sysctl vm.max_map_count=%u",
                 guards.mappings_max / MAPPINGS_PER_STACK, guards.map_count_max, guards.map_count_max * 4);
     }
 }
@@ -98,7 +98,7 @@ int pn_stack_setup(pirn_guard wanted) {
         guards.guard = PIRN_GUARD_MPROTECT;
         tell_fallback();
     } else {
-        pn_warn("no MADV_GUARD_INSTALL here (it takes Linux 6.13, and memory that is not locked): choose another guard");
+        pn_warn("no MADV_GUARD_INSTALL here (it takes Linux 6.13 and memory that is not locked): choose another guard");
         return PIRN_EINVAL;
     }
     return 0;
@@ -148,15 +148,14 @@ bool pn_guard_install(pirn_guard guard, void *at) {
 }
 
 void pn_guard_write_canary(const pn_stack *stack) {
-    if (stack->canary) {
-        uint64_t *words = stack->bottom;
-        for (int i = 0; i < CANARY_WORDS; i++) {
-            words[i] = CANARY;
-        }
+    uint64_t *words = stack->bottom;
+    for (int i = 0; i < CANARY_WORDS; i++) {
+        words[i] = CANARY;
     }
 }
 
-/* Unseen by AddressSanitizer: the fault handler looks here while frames of an overflow, red zones and all, may lie there. */
+/* Unseen by AddressSanitizer: the fault handler looks here while frames of an overflow, red zones and all, may lie
+ * there. */
 __attribute__((no_sanitize("address"))) bool pn_stack_intact(const pn_stack *stack) {
     if (!stack->canary) {
         return true;

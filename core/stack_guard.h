@@ -8,8 +8,8 @@
 
 #include "stack.h"
 
-/* Set mappings aside for the guards of `stacks` stacks. False, and said once on stderr, when that kind has a budget and it is
- * spent. */
+/* Set mappings aside for the guards of `stacks` stacks. False, and said once on stderr, when that kind has a budget
+ * and it is spent. */
 bool pn_guard_reserve(pirn_guard guard, uint32_t stacks);
 void pn_guard_release(pirn_guard guard, uint32_t stacks);
 

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the last words of a process whose tasklet ran off its stack, or faulted elsewhere: one line with the tasklet's name
- *       and the cure, then death by the signal, so that core dumps and parents see what they would have seen without us.
- * Threads: init and fini on the thread they concern. The handlers run on the thread that faulted, on a stack of their own,
- *       since the tasklet's is used up; they call nothing that is not async-signal-safe.
- * Invariants: (1) the handlers are installed once and stay: on a thread without pn_stack_thread_init they only pass the
- *       signal on; (2) whoever handled the signal before us (AddressSanitizer, a garbage collector) gets it after us.
+ * What: the last words of a process whose tasklet ran off its stack, or faulted elsewhere: one line with the
+ *       tasklet's name and the cure, then death by the signal, so that core dumps and parents see what they would
+ *       have seen without us.
+ * Threads: init and fini on the thread they concern. The handlers run on the thread that faulted, on a stack of their
+ *       own, since the tasklet's is used up; they call nothing that is not async-signal-safe.
+ * Invariants: (1) the handlers are installed once and stay: on a thread without pn_stack_thread_init they only pass
+ *       the signal on; (2) whoever handled the signal before us (AddressSanitizer, a garbage collector) gets it after
+ *       us.
  * Lifetime: an alternate stack lives from its thread's init to its fini, which puts back the one there was.
- * Rejected: siglongjmp out of the fault, to end one tasklet and go on: its locks and its half-done work would stay.
- *       A handler that ends in raise(): the core dump would show the handler; returning repeats the fault in its place.
+ * Rejected: siglongjmp out of the fault, to end one tasklet and go on: its locks and its half-done work would stay. A
+ *       handler that ends in raise(): the core dump would show the handler; returning repeats the fault in its place.
  */
 #include "stack.h"
 
@@ -22,7 +24,8 @@
 #include "hooks.h"
 
 enum {
-    /* The kernel's frame alone can be 12 KiB (wide registers), a sanitizer's report some 64 KiB; untouched, it costs nothing. */
+    /* The kernel's frame alone can be 12 KiB (wide registers), a sanitizer's report some 64 KiB. Untouched, it costs
+     * nothing. */
     ALTERNATE_BYTES = 256 << 10,
     LINE_BYTES = 512,
     CURE_FACTOR = 4,

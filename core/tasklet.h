@@ -3,15 +3,16 @@
  * What: the tasklet's record and its life: spawn, end, join, cancel. The record is type-stable slab memory of its home
  *       scheduler, never on the stack: a stale handle finds a record of another generation, never freed memory.
  *
- * Threads: the home scheduler only. Another worker sends a message (core/remote.c) with the handle; the home looks it up.
+ * Threads: the home scheduler only. Another worker sends a message (core/remote.c) with the handle; the home looks it
+ *       up.
  *
  * States:   NEW -> RUNNABLE <-> RUNNING -> ENDED -> (slot free)
  *                      ^           |
  *                      +- PARKED <-+        NEW dies without running when struck before its first turn.
  *
- * Lifetime: a detached one's slot is free at its end; a joinable one's when it was joined or released. The stack goes back
- *       to the cache at the end, before any join. Its stack is taken at the first turn, so a tasklet that waits for its
- *       turn costs its record only.
+ * Lifetime: a detached one's slot is free at its end; a joinable one's when it was joined or released. The stack goes
+ *       back to the cache at the end, before any join. Its stack is taken at the first turn, so a tasklet that waits
+ *       for its turn costs its record only.
  */
 #ifndef PN_TASKLET_H
 #define PN_TASKLET_H
@@ -80,9 +81,9 @@ pn_tasklet *pn_tasklet_spawn(pn_sched *sched, const pirn_spawn_options *options,
 /* Home. `now`: on the caller's worker, in a tasklet: run it at once. */
 void pn_tasklet_strike(pn_tasklet *tasklet, int code, bool sticky, bool run_now);
 
-/* The turning points of a life, called by the scheduler. start: take a stack for a NEW one; false: no memory, and it ended.
- * end: run its clean-ups, on its own stack, tell its joiner and report an error nobody joined for. reap: give back the
- * stack of an ended one, from another stack, and the record of a detached one. */
+/* The turning points of a life, called by the scheduler. start: take a stack for a NEW one; false: no memory, and it
+ * ended. end: run its clean-ups, on its own stack, tell its joiner and report an error nobody joined for. reap: give
+ * back the stack of an ended one, from another stack, and the record of a detached one. */
 bool pn_tasklet_start(pn_tasklet *tasklet);
 void pn_tasklet_end(pn_tasklet *tasklet, int result);
 void pn_tasklet_reap(pn_tasklet *tasklet);
@@ -100,8 +101,8 @@ bool pn_remote_join_answer(struct pn_remote_join *join, int result);
 /* Home: the right to join is given up. 0 or PIRN_EDEAD. */
 int pn_tasklet_release(pn_sched *sched, pirn_tasklet handle);
 
-/* Home: report the error of an ended tasklet that nobody will join for. Cancellation is no error, and main's result goes to
- * pirn_run's caller. */
+/* Home: report the error of an ended tasklet that nobody will join for. Cancellation is no error, and main's result
+ * goes to pirn_run's caller. */
 void pn_tasklet_report_unhandled(pn_tasklet *tasklet);
 
 /* Home: forget a joined or released record. */

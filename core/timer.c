@@ -98,8 +98,9 @@ pirn_time pn_timers_next(const pn_timers *timers) {
 }
 
 unsigned pn_timers_run(pn_timers *timers, pirn_time now) {
-    /* All that are due move first to `due`, as the children of a parent that is in no heap: what a firing timer arms then waits
-     * for the next turn, however early its deadline, and one that it disarms leaves the list as it would leave the heap. */
+    /* All that are due move first to `due`, as the children of a parent that is in no heap: what a firing timer arms
+     * then waits for the next turn, however early its deadline, and one that it disarms leaves the list as it would
+     * leave the heap. */
     pn_timer due = {0};
     pn_timer *last = &due;
     while (timers->root && timers->root->deadline <= now) {

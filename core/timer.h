@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: timers of one scheduler: a pairing heap ordered by deadline, first armed first among equals.
- * Threads: the owner. Arming never fails and never allocates (intrusive); arming and cancelling a timer that is not the next to
- *       fire, the common case, is a handful of pointer writes.
+ * Threads: the owner. Arming never fails and never allocates (intrusive); arming and cancelling a timer that is not the
+ *       next to fire, the common case, is a handful of pointer writes.
  * Invariants: (1) an armed timer is in the heap exactly once; (2) `fire` runs after the timer left the heap, so it may
  *       arm it again; (3) a timer never fires before its deadline.
- * Rejected: a binary heap in an array (arming could fail for memory); a wheel (the next deadline, which is the sleep's, costs a
- *       search, and nanoseconds cost levels).
+ * Rejected: a binary heap in an array (arming could fail for memory); a wheel (the next deadline, which is the sleep's,
+ *       costs a search, and nanoseconds cost levels).
  */
 #ifndef PN_TIMER_H
 #define PN_TIMER_H

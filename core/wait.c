@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "channel.h"
+#include "deferred.h"
 #include "sched.h"
 
 static const char *const reason_names[PN_REASON_COUNT] = {
@@ -35,6 +36,9 @@ const char *pn_waiter_describe(const pn_waiter *waiter, char *text, size_t text_
     case PN_ON_SEND:
     case PN_ON_RECV:
         snprintf(text, text_bytes, "%s on %s", pn_reason_name(waiter->reason), channel->name);
+        break;
+    case PN_ON_DEFERRED:
+        (void)pn_deferred_describe(waiter->object, text, text_bytes);
         break;
     case PN_ON_JOIN:
         snprintf(text, text_bytes, "join of tasklet %" PRIu64, waiter->detail);
@@ -143,9 +147,10 @@ int pn_may_wait(const char *call, pirn_time deadline) {
     pn_tasklet *current = pn_current();
     if (PN_UNLIKELY(!current)) {
         const char *role = pn_sched_self() ? "a callback on a worker" : pn_below ? pn_below->thread_role() : "a thread";
-        pn_warn("%s() would stop %s: only a tasklet can wait. Chain with pirn_deferred_add_callbacks(), start a tasklet "
-                "with pirn_spawn(), or use pirn_post() from a thread of your own.",
-                call, role);
+        pn_warn(
+            "%s() would stop %s: only a tasklet can wait. Chain with pirn_deferred_add_callbacks(), start a tasklet "
+            "with pirn_spawn(), or use pirn_post() from a thread of your own.",
+            call, role);
         return PIRN_ETHREAD;
     }
     return take_strike(current);

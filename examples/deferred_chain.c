@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: Twisted's deferred: callbacks chained on a result that comes later, and a tasklet that waits for the end of the chain.
+ * What: Twisted's deferred: callbacks chained on a result that comes later, and a tasklet that waits for the end of the
+ *       chain.
  */
 #include <stdio.h>
 #include <stdlib.h>

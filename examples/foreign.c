@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: a thread that pirn did not start sends to a tasklet (Twisted's callFromThread). The handle says that something outside may
- *       wake tasklets, so a tasklet that waits for it is not called deadlocked.
+ * What: a thread that pirn did not start sends to a tasklet (Twisted's callFromThread). The handle says that something
+ *       outside may wake tasklets, so a tasklet that waits for it is not called deadlocked.
  */
 #include <pthread.h>
 #include <stdio.h>

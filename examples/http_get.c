@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: fetch pages at once: each fetch is a deferred that the reactor completes, and one list of them is waited for. However many
- *       are in flight, no thread is added.
+ * What: fetch pages at once: each fetch is a deferred that the reactor completes, and one list of them is waited for.
+ *       However many are in flight, no thread is added.
  * Usage: http_get URL...
  */
 #include <stdio.h>

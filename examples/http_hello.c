@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: an HTTP server. Each request is a tasklet that may wait as it likes: for the clock here, for SQL or another server elsewhere.
+ * What: an HTTP server. Each request is a tasklet that may wait as it likes: for the clock here, for SQL or another
+ *       server elsewhere.
  * Usage: http_hello [ADDRESS:PORT]; without one it serves on a free port, fetches its own page and ends.
  */
 #include <stdio.h>

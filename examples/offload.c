@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: a blocking call on a thread of the pool while other tasklets of the same worker go on (Twisted's deferToThread).
+ * What: a blocking call on a thread of the pool while other tasklets of the same worker go on (Twisted's
+ *       deferToThread).
  * A job owns its argument: it is allocated, and the pool frees it when the job is over, whatever became of the tasklet.
  */
 #include <stdio.h>

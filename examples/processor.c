@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the second seed's channel processor: a function that becomes an event loop of its own. Its callers call it as a function and
- *       wait; it takes one call after the other, so its state needs no lock, whichever workers the callers live on.
+ * What: the second seed's channel processor: a function that becomes an event loop of its own. Its callers call it as a
+ *       function and wait; it takes one call after the other, so its state needs no lock, whichever workers the callers
+ *       live on.
  */
 #include <stdio.h>
 #include <stdlib.h>

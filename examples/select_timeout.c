@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: wait for the first of two channels, or for a deadline. A deadline is a point in time, so the loop below ends after 100 ms
- *       however many values came meanwhile.
+ * What: wait for the first of two channels, or for a deadline. A deadline is a point in time, so the loop below ends
+ *       after 100 ms however many values came meanwhile.
  */
 #include <stdio.h>
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: SQL from tasklets: a pool of connections, a transaction, and ten tasklets that ask at once, each with a bound parameter.
+ * What: SQL from tasklets: a pool of connections, a transaction, and ten tasklets that ask at once, each with a bound
+ *       parameter.
  * Usage: sql_query FILE; the table is made when it is missing.
  */
 #include <stdio.h>
@@ -31,8 +32,8 @@ static int ask(void *arg) {
     question *self = arg;
     pirn_sql_rows *rows = NULL;
     const pirn_sql_value id = pirn_sql_int(self->id);
-    int status = pirn_sql_query(self->pool, "select colour from yarn where id = ?1", &id, 1, &rows,
-                                pirn_after(5 * PIRN_SECOND));
+    int status =
+        pirn_sql_query(self->pool, "select colour from yarn where id = ?1", &id, 1, &rows, pirn_after(5 * PIRN_SECOND));
     if (!status) {
         printf("%d %s\n", self->id, (const char *)pirn_sql_at(rows, 0, 0).bytes);
     }

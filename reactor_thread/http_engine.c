@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: joins libcurl's multi-socket interface to libuv: one uv_poll for each socket curl waits for, one uv_timer for all.
+ * What: joins libcurl's multi-socket interface to libuv: one uv_poll for each socket curl waits for, one uv_timer for
+ *       all.
  *
  * Threads: the reactor's.
- * Invariants: (1) a poll handle is stopped before its descriptor is closed, or libuv aborts with EBADF: so the engine closes curl's
- *       sockets itself (CURLOPT_CLOSESOCKETFUNCTION) and looks for a watch first, because curl may close a socket that it never
- *       told us to stop watching; (2) a watch is found by its descriptor and never by a pointer kept in curl, which could outlive it;
+ * Invariants: (1) a poll handle is stopped before its descriptor is closed, or libuv aborts with EBADF: so the engine
+ *       closes curl's sockets itself (CURLOPT_CLOSESOCKETFUNCTION) and looks for a watch first, because curl may close
+ *       a socket that it never told us to stop watching; (2) a watch is found by its descriptor and never by a pointer
+ *       kept in curl, which could outlive it;
  *       (3) curl is entered from libuv callbacks and messages, never from a callback of curl.
- * Lifetime: a watch is freed in its close callback; its descriptor may be closed, and its number used again, before that.
- * Rejected: curl_multi_wait or _poll on a thread of its own (a thread for nothing); uv_poll kept for a connection's life (curl
- *       hands idle connections out of its sight without a word).
+ * Lifetime: a watch is freed in its close callback; its descriptor may be closed, and its number used again, before
+ *       that.
+ * Rejected: curl_multi_wait or _poll on a thread of its own (a thread for nothing); uv_poll kept for a connection's
+ *       life (curl hands idle connections out of its sight without a word).
  */
 #include "http_engine.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: libcurl's multi handle on the reactor's loop: curl says which descriptors and which timeout it waits for, libuv waits.
+ * What: libcurl's multi handle on the reactor's loop: curl says which descriptors and which timeout it waits for, libuv
+ *       waits.
  * Threads: the reactor's.
  * Lifetime: started by the first transfer, ended by pn_http_engine_fini(). Connections are kept for reuse in between.
  */

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: pirn_http_fetch: a name looked up if there is one, one request to the reactor, one transfer of libcurl, one page.
+ * What: pirn_http_fetch: a name looked up if there is one, one request to the reactor, one transfer of libcurl, one
+ *       page.
  *
  * Threads: pirn_http_fetch and the name's answer: the worker that asked; the rest the reactor's.
- * States: looking (pirn_resolve is out) -> moving (a request, with a transfer in the engine) -> over. Numeric hosts and localhost
- *       skip the first. The lookup's deferred is the caller's; it goes on with the request's.
- * Invariants: (1) no fetch starts a thread: names are pirn_resolve's, and given to curl with CURLOPT_RESOLVE, which leaves Host,
- *       SNI and certificate checks at the name; the one exception is a redirect to another name, which curl resolves
- *       itself; (2) a page never grows beyond its bound.
- * Choices: HTTP/1.1 only; no proxies from the environment (as Twisted's getPage), so that a fetch goes where its URL says;
- *       http and https only, in redirects too.
+ * States: looking (pirn_resolve is out) -> moving (a request, with a transfer in the engine) -> over. Numeric hosts and
+ *       localhost skip the first. The lookup's deferred is the caller's; it goes on with the request's.
+ * Invariants: (1) no fetch starts a thread: names are pirn_resolve's, and given to curl with CURLOPT_RESOLVE, which
+ *       leaves Host, SNI and certificate checks at the name; the one exception is a redirect to another name, which
+ *       curl resolves itself; (2) a page never grows beyond its bound.
+ * Choices: HTTP/1.1 only; no proxies from the environment (as Twisted's getPage), so that a fetch goes where its URL
+ *       says; http and https only, in redirects too.
  */
 #include <pirn/http.h>
 #include <pirn/reactor.h>
@@ -314,7 +315,8 @@ static pirn_deferred *look_up_first(fetch *asked) {
     return NULL;
 }
 
-/* Whether curl knows the addresses of `host` without asking anybody: numbers, and localhost, which it never looks up. */
+/* Whether curl knows the addresses of `host` without asking anybody: numbers, and localhost, which it never looks
+ * up. */
 static bool needs_no_lookup(const char *host) {
     struct in_addr address;
     size_t bytes = strlen(host);

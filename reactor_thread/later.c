@@ -3,9 +3,10 @@
  * What: pirn_call_later: one libuv timer, one deferred.
  *
  * Threads: pirn_call_later a worker; the rest the reactor's.
- * Lifetime: the timer is inside the request, so the request is finished in the close callback only, which libuv runs in the same turn.
- * Rejected: the home's own timer heap, which would be cheaper: this call is Twisted's, whose delays the reactor keeps; tasklets that
- *       want to wait use pirn_sleep_until, which crosses no thread.
+ * Lifetime: the timer is inside the request, so the request is finished in the close callback only, which libuv runs in
+ *       the same turn.
+ * Rejected: the home's own timer heap, which would be cheaper: this call is Twisted's, whose delays the reactor keeps;
+ *       tasklets that want to wait use pirn_sleep_until, which crosses no thread.
  */
 #include <pirn/reactor.h>
 

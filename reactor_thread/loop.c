@@ -3,12 +3,12 @@
  * What: joins libuv to a driver: descriptor, next timeout, one turn.
  *
  * Threads: the reactor's thread only.
- * Invariants: (1) the driver never sleeps while `touched` is set; (2) uv_run is only ever called with UV_RUN_NOWAIT: libuv never
- *       sleeps, the driver does.
- * Lifetime: pn_loop_destroy() asserts uv_loop_close() == 0, so a handle that somebody forgot stops the program here and not as a
- *       leak found years later.
- * Rejected: uv_run as the outermost loop with our set as a uv_poll in it: every socket event would then pay libuv's epoll and ours,
- *       and the doorbell would have to be uv_async.
+ * Invariants: (1) the driver never sleeps while `touched` is set; (2) uv_run is only ever called with UV_RUN_NOWAIT:
+ *       libuv never sleeps, the driver does.
+ * Lifetime: pn_loop_destroy() asserts uv_loop_close() == 0, so a handle that somebody forgot stops the program here and
+ *       not as a leak found years later.
+ * Rejected: uv_run as the outermost loop with our set as a uv_poll in it: every socket event would then pay libuv's
+ *       epoll and ours, and the doorbell would have to be uv_async.
  */
 #include "loop.h"
 
@@ -30,8 +30,8 @@ static int64_t timeout_ns(void *context) {
 
 static void run(void *context) {
     pn_loop *loop = context;
-    /* Cleared first: a callback of this turn that starts to watch a descriptor touches the loop again, because this turn's
-     * look at new descriptors is over by then. */
+    /* Cleared first: a callback of this turn that starts to watch a descriptor touches the loop again, because this
+     * turn's look at new descriptors is over by then. */
     loop->touched = false;
     (void)uv_run(&loop->uv, UV_RUN_NOWAIT);
 }
@@ -75,7 +75,8 @@ uint64_t pn_loop_timeout_ms(pn_loop *loop, pirn_time deadline) {
     if (deadline == PIRN_FOREVER) {
         return UINT64_MAX / 2;
     }
-    /* libuv counts whole milliseconds of the same clock, rounded down: the first of them that is not before the deadline. */
+    /* libuv counts whole milliseconds of the same clock, rounded down: the first of them that is not before the
+     * deadline. */
     uint64_t due_ms = ((uint64_t)deadline + PIRN_MILLISECOND - 1) / PIRN_MILLISECOND;
     uint64_t now_ms = uv_now(&loop->uv);
     return due_ms > now_ms ? due_ms - now_ms : 0;

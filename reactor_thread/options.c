@@ -3,8 +3,8 @@
  * What: checks and completes pirn_options.
  *
  * Threads: any; no state.
- * Choice: `workers` in single mode and `poll` there are not wrong, they are overruled: an application changes its mode by one
- *       flag and nothing else.
+ * Choice: `workers` in single mode and `poll` there are not wrong, they are overruled: an application changes its mode
+ *       by one flag and nothing else.
  */
 #include "options.h"
 

@@ -3,8 +3,8 @@
  * What: opens, runs and closes the reactor.
  *
  * Threads: the reactor's thread; `stop` is set by a message that is delivered on it.
- * Lifetime: in threaded mode its driver is its own and lives until pn_reactor_close(); inboxes of drivers outlive the messages
- *       addressed to them because the runtime closes nothing before all is quiet (shutdown.c).
+ * Lifetime: in threaded mode its driver is its own and lives until pn_reactor_close(); inboxes of drivers outlive the
+ *       messages addressed to them because the runtime closes nothing before all is quiet (shutdown.c).
  */
 #include "reactor.h"
 

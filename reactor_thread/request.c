@@ -5,8 +5,8 @@
  * Threads: as request.h. `under_way` and `refusing` belong to the reactor's thread; one runtime runs at a time.
  * Why a late completion needs no care: the deferred takes one result. When a cancel came first, it refuses the
  *       second and destroys its value, so finish need not know who won.
- * Why the home holds until the deferred has a result: its canceller, which touches the request, runs only before that; the
- *       first callback of the deferred runs exactly once whichever way it gets its result.
+ * Why the home holds until the deferred has a result: its canceller, which touches the request, runs only before that;
+ *       the first callback of the deferred runs exactly once whichever way it gets its result.
  */
 #include "request.h"
 

@@ -2,11 +2,12 @@
  *
  * What: pirn_run: sets the stage for the main tasklet in either mode, and clears it.
  *
- * Threads: the calling thread starts and joins the others; in single mode it is worker 0 and runs the reactor's turns too.
- * States of a participant (worker or reactor thread): starting -> waits at the start gate -> runs -> waits at the end gate -> gone.
- * Invariants: (1) nobody runs before all have been set up, and if one could not be, nobody runs at all; (2) nobody takes its
- *       inbox, doorbell or scheduler apart before all have left their loops: who posts the last message to a thread still touches
- *       that thread's doorbell after the message was delivered.
+ * Threads: the calling thread starts and joins the others; in single mode it is worker 0 and runs the reactor's turns
+ * too. States of a participant (worker or reactor thread): starting -> waits at the start gate -> runs -> waits at the
+ * end gate -> gone.
+ * Invariants: (1) nobody runs before all have been set up, and if one could not be, nobody runs at all; (2) nobody
+ *       takes its inbox, doorbell or scheduler apart before all have left their loops: who posts the last message to a
+ *       thread still touches that thread's doorbell after the message was delivered.
  * Lifetime: pn_runtime_current is filled in before the start gate opens and zeroed after the last join.
  */
 #include "runtime.h"
@@ -246,7 +247,8 @@ typedef struct borrowed_thread {
     bool pipe_was_pending;
 } borrowed_thread;
 
-/* The calling thread becomes worker 0: a broken pipe is an error code here, and the watchdog must be able to ask for a stack. */
+/* The calling thread becomes worker 0: a broken pipe is an error code here, and the watchdog must be able to ask for a
+ * stack. */
 static void borrow_thread(borrowed_thread *before) {
     sigset_t pipe, watchdog, pending;
     (void)sigemptyset(&pipe);

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: how a runtime ends (rule 19 of docs/design.md), told in order by the main tasklet: stop accepting; drain until a deadline; cancel
- *       the rest while workers and reactor go on delivering; stop services and offload pools; wait for quiet; let everybody go.
+ * What: how a runtime ends (rule 19 of docs/design.md), told in order by the main tasklet: stop accepting; drain until
+ *       a deadline; cancel the rest while workers and reactor go on delivering; stop services and offload pools; wait
+ *       for quiet; let everybody go.
  *
  * Threads: the main tasklet on worker 0; each look at a worker or the reactor is a message there and back.
- * Quiet: all tasklets but main have ended, nothing outside is counted, and between two looks nobody was delivered anything but
- *       the looks themselves. A message that was under way between the two would have been delivered before the second look
- *       (an inbox is first in, first out) and counted; and only a message, a tasklet or something outside makes a new message.
- * Invariants: (1) every wait here has a bound, and what outlives it is named; (2) a tasklet that shields itself may still use every
- *       service for GRACE_NS after it was cancelled.
- * Rejected: counting tasklets in a shared word (every end of a tasklet would pay for the end of the program); a hook that tells of
- *       the last end: looking again after a pause, at most every PAUSE_NS_MAX, happens once in a program's life.
+ * Quiet: all tasklets but main have ended, nothing outside is counted, and between two looks nobody was delivered
+ *       anything but the looks themselves. A message that was under way between the two would have been delivered
+ *       before the second look (an inbox is first in, first out) and counted; and only a message, a tasklet or
+ *       something outside makes a new message.
+ * Invariants: (1) every wait here has a bound, and what outlives it is named; (2) a tasklet that shields itself may
+ *       still use every service for GRACE_NS after it was cancelled.
+ * Rejected: counting tasklets in a shared word (every end of a tasklet would pay for the end of the program); a hook
+ *       that tells of the last end: looking again after a pause, at most every PAUSE_NS_MAX, happens once in a
+ *       program's life.
  */
 #include "shutdown.h"
 
@@ -130,7 +133,8 @@ static void init_looks(void) {
     }
 }
 
-/* Look at everybody. Worker 0, which also gets the answers, is asked first: so it sees its own question before any of them. */
+/* Look at everybody. Worker 0, which also gets the answers, is asked first: so it sees its own question before any of
+ * them. */
 static void look_at_all(errand what) {
     pn_waiter waiter;
     pn_waiter_init(&waiter, PN_ON_WORKERS, NULL);
@@ -167,7 +171,8 @@ static bool is_over(void) {
     return live <= 1;
 }
 
-/* See the head of the file. Between two of its looks worker 0 gets the answers of the first and the second look itself. */
+/* See the head of the file. Between two of its looks worker 0 gets the answers of the first and the second look
+ * itself. */
 static bool is_quiet(void) {
     for (unsigned i = 0; i < all.count; i++) {
         const look *one = &all.looks[i];
@@ -221,7 +226,8 @@ static void deliver_stop_reactor(pn_message *message) {
     pn_reactor_current.stop = true;
 }
 
-/* The last messages of this runtime. Threads wait for each other before they take apart what these still touch (runtime.c). */
+/* The last messages of this runtime. Threads wait for each other before they take apart what these still touch
+ * (runtime.c). */
 static void tell_all_to_leave(void) {
     for (unsigned i = 1; i < all.count; i++) {
         look *one = &all.looks[i];
@@ -253,6 +259,7 @@ void pn_shutdown(void) {
     pn_sched_self()->main = NULL; /* nor is there a main that could hear of a deadlock */
     init_looks();
     pn_listeners_close_all();
+    pn_foreign_refuse_spawns();
     (void)wait_for(is_drained, LOOK_ONLY, pirn_after(pn_runtime_current.options.drain_ns));
     cancel_the_rest();
     pn_watchdog_stop(); /* joining threads is a long slice */

@@ -6,12 +6,12 @@
 #ifndef PN_SHUTDOWN_H
 #define PN_SHUTDOWN_H
 
-/* In the main tasklet, after main's function has returned: stop accepting, drain, cancel, stop the services, wait until no message
- * is under way, and tell workers and reactor to leave. Parks. */
+/* In the main tasklet, after main's function has returned: stop accepting, drain, cancel, stop the services, wait until
+ * no message is under way, and tell workers and reactor to leave. Parks. */
 void pn_shutdown(void);
 
-/* On worker 0, where there is no main tasklet to do the above: stop the services and tell all to leave. For a runtime in which
- * nothing has run yet. */
+/* On worker 0, where there is no main tasklet to do the above: stop the services and tell all to leave. For a runtime
+ * in which nothing has run yet. */
 void pn_shutdown_unused(void);
 
 #endif

@@ -2,13 +2,13 @@
  *
  * What: pirn_signal_open and _close: a libuv signal handle that sends into a channel.
  *
- * Threads: open and close a worker's; begin, caught, refuse, fini the reactor's; the list of watches any, under `watches_lock`, which is
- *       held for a few instructions.
- * States: opening (a request is out) -> watching -> closing -> closed. The watch is freed when its handle is closed and the
- *       program has closed its channel, or at the end of the runtime.
- * Invariants: (1) when pirn_signal_open returns to a tasklet the handler is in place: a signal sent after that is never the
- *       process' death; (2) an open watch counts as something outside that can wake a tasklet; (3) handlers run on the alternate
- *       stack where the thread has one: a tasklet's stack is no place for a signal frame.
+ * Threads: open and close a worker's; begin, caught, refuse, fini the reactor's; the list of watches any, under
+ *       `watches_lock`, which is held for a few instructions.
+ * States: opening (a request is out) -> watching -> closing -> closed. The watch is freed when its handle is closed and
+ *       the program has closed its channel, or at the end of the runtime.
+ * Invariants: (1) when pirn_signal_open returns to a tasklet the handler is in place: a signal sent after that is never
+ *       the process' death; (2) an open watch counts as something outside that can wake a tasklet; (3) handlers run on
+ *       the alternate stack where the thread has one: a tasklet's stack is no place for a signal frame.
  */
 #include <pirn/reactor.h>
 
@@ -81,8 +81,8 @@ static void caught(uv_signal_t *handle, int number) {
     (void)pn_channel_operate(&sending, 1, PIRN_NOW, "pirn_signal_open");
 }
 
-/* libuv installs its handler without SA_ONSTACK, and some thread must be able to take the signal: this one, when all others have
- * it blocked. */
+/* libuv installs its handler without SA_ONSTACK, and some thread must be able to take the signal: this one, when all
+ * others have it blocked. */
 static void make_deliverable(int number) {
     struct sigaction action;
     if (sigaction(number, NULL, &action) == 0) {

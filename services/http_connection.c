@@ -145,10 +145,17 @@ static void await_request(connection *conn) {
 
 /* Whether the request still runs; when not, it is settled. */
 static bool still_running(connection *conn) {
-    if (conn->request.id != 0 && pirn_join(conn->request, NULL, PIRN_NOW) == 0) {
+    if (conn->request.id == 0) {
+        return false;
+    }
+    int rc = pirn_join(conn->request, NULL, PIRN_NOW);
+    if (rc == PN_HTTP_NUDGE) { /* it runs, or that was a nudge and not the answer: a strike is told once */
+        rc = pirn_join(conn->request, NULL, PIRN_NOW);
+    }
+    if (rc == 0) {
         settle(conn);
     }
-    return conn->request.id != 0;
+    return rc != 0;
 }
 
 /* "GET /path", so that lists of tasklets can be read. */

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the pool: a channel of connections. Acquire is a receive, with the caller's deadline, so waiters are served first in
- *       first out; release is a send into its buffer. Each connection has a pool of one thread: it never changes threads.
- * Threads: any tasklet may query; the token comes back from the connection's own thread when the job has really ended, which
- *       after a cancel or a deadline is later than the tasklet that asked for it left.
- * Invariants: (1) each slot's token is in the channel or with exactly one holder, so the buffer always has room for a release;
- *       (2) who has the token has the connection to himself.
- * Lifetime: open -> closing (new and waiting queries give PIRN_ECLOSED) -> closed: all tokens have come back, so no job is left
- *       that could touch the pool.
- * Rejected: closing the channel to refuse queries: jobs that end afterwards could not give their tokens back, and nobody
- *       could wait for them.
+ * What: the pool: a channel of connections. Acquire is a receive, with the caller's deadline, so waiters are served
+ *       first in first out; release is a send into its buffer. Each connection has a pool of one thread: it never
+ *       changes threads.
+ * Threads: any tasklet may query; the token comes back from the connection's own thread when the job has really ended,
+ *       which after a cancel or a deadline is later than the tasklet that asked for it left.
+ * Invariants: (1) each slot's token is in the channel or with exactly one holder, so the buffer always has room for a
+ *       release; (2) who has the token has the connection to himself.
+ * Lifetime: open -> closing (new and waiting queries give PIRN_ECLOSED) -> closed: all tokens have come back, so no job
+ *       is left that could touch the pool.
+ * Rejected: closing the channel to refuse queries: jobs that end afterwards could not give their tokens back, and
+ *       nobody could wait for them.
  */
 #include "sql_internal.h"
 
@@ -28,13 +29,13 @@
 #define STATEMENTS_DEFAULT  64u
 #define ROWS_DEFAULT        100000u
 #define BUSY_DEFAULT        (5 * PIRN_SECOND)
-#define JOBS_WAITING_MAX    4u /* of one connection: only its token's holder sends any, one at a time     */
+#define JOBS_WAITING_MAX    4u /* of one connection: only its token's holder sends any, one at a time */
 
 struct pirn_sql_pool {
     /* immutable after open */
     char *path;
     pirn_sql_options options;
-    pirn_channel *tokens; /* of pn_sql_slot *                                                             */
+    pirn_channel *tokens; /* of pn_sql_slot * */
     unsigned slot_count;
     /* under lock */
     pthread_mutex_t lock;
@@ -57,8 +58,8 @@ static bool is_closing(pirn_sql_pool *pool) {
 
 void pn_sql_release(pn_sql_slot *slot) {
     pn_sqlite_rearm(&slot->connection);
-    /* The engine itself and not pirn_send: a job ends on a thread that has no scheduler. Shielded, as it may also end in the
-     * tasklet that was cancelled. */
+    /* The engine itself and not pirn_send: a job ends on a thread that has no scheduler. Shielded, as it may also end
+     * in the tasklet that was cancelled. */
     pirn_case send = {.channel = slot->pool->tokens, .direction = PIRN_SEND, .elem = &slot};
     pirn_shield_enter();
     int status = pn_channel_operate(&send, 1, PIRN_NOW, "pirn_sql_query");

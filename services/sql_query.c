@@ -3,10 +3,10 @@
  * What: one query or transaction as a job: wait for a connection, run on its thread, come back with rows or the
  *       database's words.
  * Threads: asked for by a tasklet, run on the connection's thread, destroyed where it ends.
- * States: made -> (token received) -> handed over -> runs -> destroyed, which gives the token back. Who asked may leave at any of
- *       them: a job owns copies of its text and parameters and nothing of the tasklet's stack.
- * Invariants: (1) the token goes back only in destroy(), when nothing runs on that connection any more; (2) after a job the
- *       connection is in no transaction.
+ * States: made -> (token received) -> handed over -> runs -> destroyed, which gives the token back. Who asked may leave
+ *       at any of them: a job owns copies of its text and parameters and nothing of the tasklet's stack.
+ * Invariants: (1) the token goes back only in destroy(), when nothing runs on that connection any more; (2) after a job
+ *       the connection is in no transaction.
  */
 #include "sql_internal.h"
 
@@ -18,7 +18,7 @@
 #include "sched.h"
 
 typedef struct job {
-    pn_sql_slot *slot; /* NULL: no token yet                                                             */
+    pn_sql_slot *slot; /* NULL: no token yet */
     int (*run)(struct job *job, pirn_result *out);
     /* a query */
     const char *sql;
@@ -61,8 +61,8 @@ static int run_nothing(job *self, pirn_result *out) {
 static int run_query(job *self, pirn_result *out) {
     pirn_sql_connection *connection = &self->slot->connection;
     pirn_sql_rows *rows = NULL;
-    int status = pn_sqlite_step(connection, self->sql, self->parameters, self->parameter_count,
-                                self->wants_rows ? &rows : NULL);
+    int status =
+        pn_sqlite_step(connection, self->sql, self->parameters, self->parameter_count, self->wants_rows ? &rows : NULL);
     if (!status && pn_sqlite_in_transaction(connection)) {
         strcpy(connection->words, "a query cannot begin a transaction: use pirn_sql_transaction");
         status = PIRN_EDB;
@@ -135,12 +135,8 @@ static int perform(pirn_sql_pool *pool, job *self, pirn_result *out, pirn_time d
         destroy(self);
         return status;
     }
-    pirn_work request = {.pool = self->slot->threads,
-                         .work = work,
-                         .arg = self,
-                         .drop = destroy,
-                         .interrupt = interrupt,
-                         .name = "SQL"};
+    pirn_work request = {
+        .pool = self->slot->threads, .work = work, .arg = self, .drop = destroy, .interrupt = interrupt, .name = "SQL"};
     pirn_deferred *answer = pirn_offload_with(&request);
     return answer ? pirn_await_take(answer, out, deadline) : PIRN_ENOMEM;
 }

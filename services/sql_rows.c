@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the rows of one query and the values in them: a table of values in row order, whose bytes live in chunks beside it.
+ * What: the rows of one query and the values in them: a table of values in row order, whose bytes live in chunks beside
+ *       it.
  * Threads: one owner at a time: the connection's thread while it fills them, then the tasklet that asked.
- * Invariants: (1) row_count * column_count <= value_count < that + column_count: the last row may be under way; (2) a chunk never
- *       moves, so the bytes a value points to stay where they are while the table of values grows.
+ * Invariants: (1) row_count * column_count <= value_count < that + column_count: the last row may be under way; (2) a
+ *       chunk never moves, so the bytes a value points to stay where they are while the table of values grows.
  * Lifetime: pirn_sql_rows_drop frees all. Names and bytes are copies: nothing points into SQLite.
- * Rejected: one malloc a value (a page of ten rows took thirty); offsets into one growing buffer (every read would add a base).
+ * Rejected: one malloc a value (a page of ten rows took thirty); offsets into one growing buffer (every read would add
+ *       a base).
  */
 #include "sql_internal.h"
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: one SQLite connection: open, prepared statements, step, interrupt.
- * Threads: the connection's own thread, one job at a time, so it is opened without SQLite's mutex. Only the interrupt comes from
- *       elsewhere; it reads `db` under `lock`, and the connection's thread changes `db` under it.
- * Invariants: (1) between two calls every cached statement is reset and has no bindings, so that it holds no read transaction and
- *       points at nobody's memory; (2) `interrupted` stays set until the job has ended.
+ * Threads: the connection's own thread, one job at a time, so it is opened without SQLite's mutex. Only the interrupt
+ *       comes from elsewhere; it reads `db` under `lock`, and the connection's thread changes `db` under it.
+ * Invariants: (1) between two calls every cached statement is reset and has no bindings, so that it holds no read
+ *       transaction and points at nobody's memory; (2) `interrupted` stays set until the job has ended.
  * Why an interrupt needs its own flag: sqlite3_interrupt works on statements that run; one that comes between the job's
- *       start and its first step is forgotten. The flag is asked before each step, by the progress handler and
- *       by the busy handler, whose pause it cuts short (SQLite's own busy handler would sleep on).
+ *       start and its first step is forgotten. The flag is asked before each step, by the progress handler and by the
+ *       busy handler, whose pause it cuts short (SQLite's own busy handler would sleep on).
  * Lifetime: opened lazily by the first job, and again after a rollback failed; closed by the pool on its own thread.
  * Rejected: sqlite3_config for the process (it is the program's, not a library's); SQLITE_OPEN_URI (a path is a path).
  */
@@ -22,8 +22,8 @@
 
 #include "base.h"
 
-#define PROGRESS_OPERATIONS 1000 /* VM instructions between two looks at the flag: some 20 us          */
-#define BUSY_PAUSE_MAX_MS   32u  /* pauses double from 1 ms to this                                     */
+#define PROGRESS_OPERATIONS 1000 /* VM instructions between two looks at the flag: some 20 us */
+#define BUSY_PAUSE_MAX_MS   32u  /* pauses double from 1 ms to this */
 #define SQL_BYTES_MAX       1000000
 
 typedef struct pn_sql_statement {
@@ -150,8 +150,8 @@ int pn_sqlite_open(pirn_sql_connection *connection) {
         return 0;
     }
     sqlite3 *db = NULL;
-    int code = sqlite3_open_v2(connection->path, &db,
-                               SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+    int code =
+        sqlite3_open_v2(connection->path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
     set_db(connection, db);
     int status = code == SQLITE_OK ? configure(connection) : refused(connection, code);
     if (status) {
@@ -226,8 +226,8 @@ static int prepare(pirn_sql_connection *connection, const char *sql, statement *
     memcpy(entry->sql, sql, length + 1);
     entry->length = length;
     const char *tail = "";
-    int code = sqlite3_prepare_v3(connection->db, sql, (int)length + 1, SQLITE_PREPARE_PERSISTENT, &entry->handle,
-                                  &tail);
+    int code =
+        sqlite3_prepare_v3(connection->db, sql, (int)length + 1, SQLITE_PREPARE_PERSISTENT, &entry->handle, &tail);
     int status = code == SQLITE_OK ? 0 : refused(connection, code);
     if (!status && !entry->handle) {
         status = refuse(connection, "there is no statement in the text");
@@ -246,11 +246,16 @@ static int prepare(pirn_sql_connection *connection, const char *sql, statement *
 static int bind_one(sqlite3_stmt *handle, int place, const pirn_sql_value *value) {
     const void *bytes = value->bytes ? value->bytes : "";
     switch (value->type) {
-    case PIRN_SQL_NULL: return sqlite3_bind_null(handle, place);
-    case PIRN_SQL_INT: return sqlite3_bind_int64(handle, place, value->integer);
-    case PIRN_SQL_REAL: return sqlite3_bind_double(handle, place, value->real);
-    case PIRN_SQL_TEXT: return sqlite3_bind_text64(handle, place, bytes, value->length, SQLITE_STATIC, SQLITE_UTF8);
-    case PIRN_SQL_BLOB: return sqlite3_bind_blob64(handle, place, bytes, value->length, SQLITE_STATIC);
+    case PIRN_SQL_NULL:
+        return sqlite3_bind_null(handle, place);
+    case PIRN_SQL_INT:
+        return sqlite3_bind_int64(handle, place, value->integer);
+    case PIRN_SQL_REAL:
+        return sqlite3_bind_double(handle, place, value->real);
+    case PIRN_SQL_TEXT:
+        return sqlite3_bind_text64(handle, place, bytes, value->length, SQLITE_STATIC, SQLITE_UTF8);
+    case PIRN_SQL_BLOB:
+        return sqlite3_bind_blob64(handle, place, bytes, value->length, SQLITE_STATIC);
     }
     return SQLITE_MISUSE;
 }
@@ -295,7 +300,8 @@ static pirn_sql_value column(sqlite3_stmt *handle, int i) {
         value.bytes = sqlite3_column_blob(handle, i);
         value.length = (size_t)sqlite3_column_bytes(handle, i);
         break;
-    default: break;
+    default:
+        break;
     }
     return value;
 }
@@ -312,8 +318,8 @@ static int add_row(pirn_sql_rows *rows, sqlite3_stmt *handle) {
     return 0;
 }
 
-/* The empty rows of a statement that has made its first step: only then is it certain how many columns there are, as a change of
- * the schema compiles it anew. NULL: no memory. */
+/* The empty rows of a statement that has made its first step: only then is it certain how many columns there are, as a
+ * change of the schema compiles it anew. NULL: no memory. */
 static pirn_sql_rows *start_rows(sqlite3_stmt *handle) {
     int count = sqlite3_column_count(handle);
     pirn_sql_rows *rows = pn_sql_rows_create((size_t)count);
@@ -391,7 +397,7 @@ void pn_sqlite_rollback(pirn_sql_connection *connection) {
     if (!pn_sqlite_in_transaction(connection)) {
         return; /* SQLite has done so itself after some errors. */
     }
-    /* Not through pn_sqlite_step: an interrupted job must be able to roll back, and the words of its error must stay. */
+    /* Not through pn_sqlite_step: an interrupted job must be able to roll back, and its error's words must stay. */
     sqlite3_progress_handler(connection->db, 0, NULL, NULL);
     if (sqlite3_exec(connection->db, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK) {
         pn_warn("rollback failed (%s): the connection is closed and opened anew", sqlite3_errmsg(connection->db));

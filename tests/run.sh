@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# run.sh BUILD_DIR [PATTERN]: run the test programs, scripts and canaries of one build; ./dev test calls it once per build.
+# run.sh BUILD_DIR [PATTERN]: run the test programs, scripts and canaries of one build; ./dev test calls it once per
+# build.
 #
-# For each test one line, "ok NAME", "not ok NAME - why" or "skip NAME - why", goes to BUILD_DIR/logs/results. On stdout: a line
-# per program, and the whole output of one that failed. PATTERN limits it to programs whose name it matches (a grep).
-# The exit status says nothing: the lines do.
+# For each test one line, "ok NAME", "not ok NAME - why" or "skip NAME - why", goes to BUILD_DIR/logs/results. On
+# stdout: a line per program, and the whole output of one that failed. PATTERN limits it to programs whose name it
+# matches (a grep). The exit status says nothing: the lines do.
 set -u
 build=$(cd "$1" && pwd)
 pattern=${2:-.}
@@ -24,8 +25,8 @@ sanitizer_environment() { # LOG_DIR
     export TSAN_OPTIONS="log_path=$1/report:exitcode=66:second_deadlock_stack=1:suppressions=$here/support/tsan.supp"
 }
 
-# A crash that a test provokes in its child on purpose (stack overflow, abort) is judged by that test, though the sanitizer
-# writes a report about it, too. All other reports fail the program.
+# A crash that a test provokes in its child on purpose (stack overflow, abort) is judged by that test, though the
+# sanitizer writes a report about it, too. All other reports fail the program.
 judge_reports() { # NAME LOG_DIR
     for report in "$2"/report.*; do
         if [ -f "$report" ] && ! grep -Eq 'AddressSanitizer: (SEGV|ABRT|stack-overflow|BUS)' "$report"; then

@@ -3,9 +3,9 @@
 #
 # tidy.sh: the rules of style that a script can check, over every file of the project.
 #
-# For each rule one line, "ok NAME" or "not ok NAME - N findings", the findings below it as FILE:LINE: what. tests/tidy.allow
-# lists the exceptions, one a line: RULE FILE[:FUNCTION] REASON. The list is a ratchet: an exception nobody needs any more
-# is a finding, too.
+# For each rule one line, "ok NAME" or "not ok NAME - N findings", the findings below it as FILE:LINE: what.
+# tests/tidy.allow lists the exceptions, one a line: RULE FILE[:FUNCTION] REASON. The list is a ratchet: an exception
+# nobody needs any more is a finding, too.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 work=$(mktemp -d)
@@ -160,13 +160,17 @@ check_mirror() {
     done
 }
 
-# Every test says its goal and method, and is named for its file: Test(<file>, <situation>_<outcome>).
+# Every test says its goal and method, above it or first in it, and is named for its file: Test(<file>,
+# <situation>_<outcome>).
 check_test_names() {
     for file in $(files '^tests/.*_test\.c$'); do
         suite=$(basename "$file" _test.c)
         awk -v file="$file" -v suite="$suite" '
+            wanted && /\{$/ { inside = NR + 1 }
+            wanted && NR == inside { if (!/\/\*/) { print file ":" wanted ": a test without a comment" } wanted = 0; inside = 0 }
             /^Test\(/ {
-                if (before !~ /\*\/$/) { print file ":" NR ": a test without a comment" }
+                if (before !~ /\*\/$/) { wanted = NR }
+                if (wanted && /\{$/) { inside = NR + 1 }
                 name = $0; sub(/^Test\( */, "", name); found = name; sub(/,.*/, "", found)
                 if (found != suite) { print file ":" NR ": suite " found ", the file is called " suite }
             }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the access log. Workers append lines to one of two buffers and never wait for its reader; a thread of an offload pool
- *       takes the full one and writes it.
+ * What: the access log. Workers append lines to one of two buffers and never wait for its reader; a thread of an
+ *       offload pool takes the full one and writes it.
  * Threads: append: any, under a mutex held for one copy; write: the job's thread; open and close: the main tasklet.
- * Bounds: BUFFER_BYTES of unwritten lines. What does not fit is dropped and counted, and the count is written as a line once there
- *       is room again.
- * Why poll before write: after POLLOUT a pipe takes PIPE_BUF bytes without blocking, so a reader that stands still cannot hold
- *       up the program's end either, and nobody's descriptor has to be made non-blocking (stderr is shared with others).
+ * Bounds: BUFFER_BYTES of unwritten lines. What does not fit is dropped and counted, and the count is written as a line
+ *       once there is room again.
+ * Why poll before write: after POLLOUT a pipe takes PIPE_BUF bytes without blocking, so a reader that stands still
+ *       cannot hold up the program's end either, and nobody's descriptor has to be made non-blocking (stderr is shared
+ *       with others).
  */
 #include "web.h"
 
@@ -37,7 +38,7 @@ struct access_log {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool waiting, stop;
-    pirn_time stop_at; /* after stop: when to give up                                                     */
+    pirn_time stop_at; /* after stop: when to give up */
     uint64_t dropped;
     buffer *filling;
     /* the writer's */
@@ -100,7 +101,8 @@ static bool given_up(access_log *log) {
     return over;
 }
 
-/* Write what was taken, a piece at a time; lines are lost only when the descriptor fails or the program ends without a reader. */
+/* Write what was taken, a piece at a time; lines are lost only when the descriptor fails or the program ends without a
+ * reader. */
 static void write_out(access_log *log) {
     buffer *full = log->writing;
     size_t done = 0;

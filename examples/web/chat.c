@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the chat page. One hub tasklet knows all readers; each event stream has a channel of its own, to which the hub gives a
- *       copy of each message. Readers and speakers may live on any worker: they meet the hub over one channel.
+ * What: the chat page. One hub tasklet knows all readers; each event stream has a channel of its own, to which the hub
+ *       gives a copy of each message. Readers and speakers may live on any worker: they meet the hub over one channel.
  * Threads: the hub at the worker that started it; each reader at its request's worker.
  * Bounds: QUEUE_MAX messages wait for a reader; one that falls further behind is slow, and its request is cancelled, so
  *       that nobody waits for it. COMMANDS_MAX commands wait for the hub; who sends more parks.
- * Lifetime: a reader is made by its request, belongs to the hub from JOIN on, and is freed by the hub at LEAVE, the last that its
- *       request says of it: neither can touch it after the other freed it, without a lock or an answer. A message belongs to the
- *       queue it is in; the queue's drop callback frees what nobody read.
- * Shutdown: STOP closes the readers' channels, which ends their streams, and refuses new ones; END comes when no request runs.
+ * Lifetime: a reader is made by its request, belongs to the hub from JOIN on, and is freed by the hub at LEAVE, the
+ *       last that its request says of it: neither can touch it after the other freed it, without a lock or an answer. A
+ *       message belongs to the queue it is in; the queue's drop callback frees what nobody read.
+ * Shutdown: STOP closes the readers' channels, which ends their streams, and refuses new ones; END comes when no
+ *       request runs.
  */
 #include "web.h"
 
@@ -26,10 +27,10 @@ typedef struct chat_message {
 } chat_message;
 
 typedef struct chat_reader {
-    pirn_channel *queue;    /* of chat_message *                                                                */
-    pirn_tasklet tasklet;   /* to cancel a slow one                                                        */
+    pirn_channel *queue;  /* of chat_message * */
+    pirn_tasklet tasklet; /* to cancel a slow one */
     /* the hub's */
-    struct chat_reader *next, **place; /* where its predecessor points to it                                    */
+    struct chat_reader *next, **place; /* where its predecessor points to it */
     bool slow;
 } chat_reader;
 
@@ -107,16 +108,23 @@ static int run_hub(void *arg) {
             return status;
         }
         switch (command.kind) {
-        case JOIN: join(hub, command.reader); break;
-        case LEAVE: leave(command.reader); break;
-        case SAY: tell_all(hub, command.message); break;
+        case JOIN:
+            join(hub, command.reader);
+            break;
+        case LEAVE:
+            leave(command.reader);
+            break;
+        case SAY:
+            tell_all(hub, command.message);
+            break;
         case STOP:
             hub->stopped = true;
             for (chat_reader *reader = hub->readers; reader; reader = reader->next) {
                 pirn_channel_close(reader->queue);
             }
             break;
-        case END: return 0;
+        case END:
+            return 0;
         }
     }
 }
@@ -188,12 +196,15 @@ static int stream(pirn_http_exchange *exchange, pirn_channel *queue) {
 
 static int serve_events(pirn_http_exchange *exchange, void *context) {
     chat_hub *hub = ((web_site *)context)->hub;
+    pirn_http_field(exchange, "Content-Type", "text/event-stream");
+    pirn_http_field(exchange, "Cache-Control", "no-store");
+    if (strcmp(pirn_http_method(exchange), "HEAD") == 0) {
+        return pirn_http_print(exchange, ": welcome\n\n"); /* or it would wait for messages it cannot send */
+    }
     chat_reader *self = create_reader();
     if (!self) {
         return PIRN_ENOMEM;
     }
-    pirn_http_field(exchange, "Content-Type", "text/event-stream");
-    pirn_http_field(exchange, "Cache-Control", "no-store");
     chat_command hello = {.kind = JOIN, .reader = self};
     int status = pirn_send(hub->commands, &hello, PIRN_FOREVER);
     if (status) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the site's database: the user's file, or a private temporary one, with the table test(id, name, value) of 1,000 rows.
+ * What: the site's database: the user's file, or a private temporary one, with the table test(id, name, value) of 1,000
+ *       rows.
  * Threads: the main tasklet; the table is made on a connection's thread.
  * Lifetime: a temporary database has a folder of its own, so that SQLite's -wal and -shm files go with it.
  */
@@ -17,9 +18,9 @@
 static int make_table(pirn_sql_connection *connection, void *unused) {
     (void)unused;
     pirn_sql_rows *rows = NULL;
-    int status = pirn_sql_step(connection,
-                               "create table if not exists test(id integer primary key, name text not null, value integer)",
-                               NULL, 0, NULL);
+    int status = pirn_sql_step(
+        connection, "create table if not exists test(id integer primary key, name text not null, value integer)", NULL,
+        0, NULL);
     if (!status) {
         status = pirn_sql_step(connection, "select 1 from test limit 1", NULL, 0, &rows);
     }

@@ -9,21 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME_BYTES_MAX  32
-#define SUGGEST_MAX     4 /* edits: farther names are no typing mistakes */
+#define NAME_BYTES_MAX       32
+#define SUGGEST_MAX          4 /* edits: farther names are no typing mistakes */
 #define CHAT_DEADLINE_MAX_MS 86400000.0
-#define STACK_BYTES_MIN 16384u
-#define STACK_BYTES_MAX (1u << 30)
+#define STACK_BYTES_MIN      16384u
+#define STACK_BYTES_MAX      (1u << 30)
 
 /* Take `value` into `flags`. NULL, or what is wrong with it. */
 typedef const char *(*setter)(web_flags *flags, const char *value);
 
 typedef struct row {
     const char *name;
-    const char *value; /* in the help; NULL: the flag takes none                                          */
-    const char *help;  /* NULL: not shown, a switch for tests                                             */
+    const char *value; /* in the help; NULL: the flag takes none */
+    const char *help;  /* NULL: not shown, a switch for tests */
     setter set;
-    bool optional;     /* the value may be missing                                                        */
+    bool optional; /* the value may be missing */
 } row;
 
 /* ---- values ---- */
@@ -180,7 +180,8 @@ static const row rows[] = {
 #define ROW_COUNT (sizeof rows / sizeof *rows)
 
 void flags_help(FILE *out) {
-    fputs("usage: pirn-web [flags]\n\nServes the seeds' site: each request a tasklet that waits for SQL, HTTP and chat.\n\n",
+    fputs("usage: pirn-web [flags]\n\nServes the seeds' site: each request a tasklet that waits for SQL, HTTP and "
+          "chat.\n\n",
           out);
     for (size_t i = 0; i < ROW_COUNT; i++) {
         if (rows[i].help) {
@@ -247,7 +248,8 @@ static const row *find(const char *name, size_t length) {
     return NULL;
 }
 
-/* One flag, as "--name value" or "--name=value". `*next` is the argument after it, moved past the value when it is taken. */
+/* One flag, as "--name value" or "--name=value". `*next` is the argument after it, moved past the value when it is
+ * taken. */
 static int parse_one(web_flags *flags, char *argument, char ***next) {
     size_t length = strcspn(argument, "=");
     const row *found = find(argument, length);
@@ -274,7 +276,7 @@ static int parse_one(web_flags *flags, char *argument, char ***next) {
     return 0;
 }
 
-int flags_parse(web_flags *flags, int argument_count, char **arguments) {
+int flags_parse(web_flags *flags, char **arguments) {
     memset(flags, 0, sizeof *flags);
     pirn_options_init(&flags->runtime);
     flags->listen = "127.0.0.1:8080";
@@ -283,13 +285,15 @@ int flags_parse(web_flags *flags, int argument_count, char **arguments) {
     flags->consume_odds = 0.3;
     flags->chat_deadline_ns = 50 * PIRN_MILLISECOND;
     flags->seed = 1;
-    (void)argument_count; /* the list ends with NULL */
     for (char **next = arguments + 1; *next && !flags->help;) {
         char *argument = *next++;
         int status = parse_one(flags, argument, &next);
         if (status) {
             return status;
         }
+    }
+    if (flags->runtime.mode == PIRN_MODE_SINGLE) {
+        flags->runtime.workers = 1; /* one flag is all that the modes differ by: --workers may stay */
     }
     return 0;
 }

@@ -12,8 +12,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define DRAIN_NS   (4 * PIRN_SECOND)   /* with what follows, an exit within five seconds */
-#define SIGNALLED  128                 /* the shell's convention for an exit by signal   */
+#define DRAIN_NS  (4 * PIRN_SECOND) /* with what follows, an exit within five seconds */
+#define SIGNALLED 128               /* the shell's convention for an exit by signal */
 
 void complain(const char *format, ...) {
     char line[700] = "pirn-web: ";
@@ -176,7 +176,7 @@ static int serve(web_site *site, pirn_listener **listener, stop_signals *signals
     return 0;
 }
 
-/* In reverse order of start(). What waits for other clients is woken first, so that the drain has little to wait for. */
+/* In reverse order of start(). What waits for other clients is woken first: then the drain has little to wait for. */
 static void stop(web_site *site, pirn_listener *listener, stop_signals *signals) {
     pirn_spawn_options daemon;
     pirn_spawn_options_init(&daemon);
@@ -232,8 +232,9 @@ static void raise_descriptor_limit(void) {
 }
 
 int main(int argument_count, char **arguments) {
+    (void)argument_count; /* the list ends with NULL */
     static web_site site; /* large, and handed to tasklets: not on a stack */
-    int code = flags_parse(&site.flags, argument_count, arguments);
+    int code = flags_parse(&site.flags, arguments);
     if (code) {
         return code;
     }

@@ -11,9 +11,10 @@
 extern const char chat_html[], chat_js[], site_css[];
 extern const size_t chat_html_bytes, chat_js_bytes, site_css_bytes;
 
-#define PIECE_BYTES  256
-#define ESCAPED_MAX  6 /* bytes for one: &quot; */
-#define PAGE_POLICY  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; form-action 'self'"
+#define PIECE_BYTES 256
+#define ESCAPED_MAX 6 /* bytes for one: &quot; */
+#define PAGE_POLICY                                                                                                    \
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; form-action 'self'"
 
 int write_escaped(pirn_http_exchange *exchange, const char *text, size_t length) {
     char piece[PIECE_BYTES + 1];
@@ -60,7 +61,8 @@ int pages_routes(web_site *site) {
     static const struct {
         const char *path;
         pirn_http_handler handler;
-    } pages[] = {{"/hello", serve_hello}, {"/chat", serve_chat}, {"/chat.js", serve_script}, {"/site.css", serve_style}};
+    } pages[] = {
+        {"/hello", serve_hello}, {"/chat", serve_chat}, {"/chat.js", serve_script}, {"/site.css", serve_style}};
     int status = 0;
     for (size_t i = 0; !status && i < sizeof pages / sizeof *pages; i++) {
         status = pirn_http_route(site->server, "GET", pages[i].path, 0, pages[i].handler, site);

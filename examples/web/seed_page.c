@@ -3,22 +3,26 @@
  * What: the seeds' page: three queries, sometimes a HTTP request, sometimes a word to or from another request over one
  *       rendezvous channel, written straight down, streamed as it happens.
  * Threads: one tasklet a request, on any worker.
- * The two routes differ in one number: `/` gives up on the chat after --chat-deadline; `/seed` waits for ever, as the original did.
- *       There, as more requests listen than speak, the parked ones only grow in number: the engine's stuck report names them.
- * Randomness: from the seed and the request's number, so that a run can be repeated; no lock, as each worker numbers its own.
+ * The two routes differ in one number: `/` gives up on the chat after --chat-deadline; `/seed` waits for ever, as the
+ *       original did. There, as more requests listen than speak, the parked ones only grow in number: the engine's
+ *       stuck report names them.
+ * Randomness: from the seed and the request's number, so that a run can be repeated; no lock, as each worker numbers
+ *       its own.
  */
 #include "web.h"
 
 #include <string.h>
 
-#define QUERY        "select * from test limit 10"
-#define STAMP_LIMIT  1000000000u
-#define FETCH_NS     (10 * PIRN_SECOND)
-#define HEAD                                                                                                            \
-    "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>pirn: the seeds' page</title>"                \
-    "<meta name=\"viewport\" content=\"width=device-width\"><link rel=\"icon\" href=\"data:,\">"                         \
+#define QUERY       "select * from test limit 10"
+#define STAMP_LIMIT 1000000000u
+#define FETCH_NS    (10 * PIRN_SECOND)
+#define HEAD                                                                                                           \
+    "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>pirn: the seeds' page</title>"              \
+    "<meta name=\"viewport\" content=\"width=device-width\"><link rel=\"icon\" href=\"data:,\">"                       \
     "<link rel=\"stylesheet\" href=\"/site.css\"></head><body class=\"seed\">\n"
-#define FOOT "<br><br><nav><a href=\"/\">again</a> <a href=\"/chat\">chat</a> <a href=\"/debug/pirn/\">inside</a></nav></body></html>\n"
+#define FOOT                                                                                                           \
+    "<br><br><nav><a href=\"/\">again</a> <a href=\"/chat\">chat</a> <a "                                              \
+    "href=\"/debug/pirn/\">inside</a></nav></body></html>\n"
 
 typedef struct chat_line {
     char text[80];
@@ -27,7 +31,7 @@ typedef struct chat_line {
 typedef struct seed_visit {
     web_site *site;
     pirn_http_exchange *exchange;
-    bool patient; /* waits in the chat for ever                                                           */
+    bool patient; /* waits in the chat for ever */
     bool fetches, produces, consumes;
     unsigned stamp;
 } seed_visit;
@@ -72,11 +76,18 @@ static int write_cell(pirn_http_exchange *exchange, pirn_sql_value value) {
         return status;
     }
     switch (value.type) {
-    case PIRN_SQL_NULL: break;
-    case PIRN_SQL_INT: status = pirn_http_print(exchange, "%lld", (long long)value.integer); break;
-    case PIRN_SQL_REAL: status = pirn_http_print(exchange, "%.15g", value.real); break;
+    case PIRN_SQL_NULL:
+        break;
+    case PIRN_SQL_INT:
+        status = pirn_http_print(exchange, "%lld", (long long)value.integer);
+        break;
+    case PIRN_SQL_REAL:
+        status = pirn_http_print(exchange, "%.15g", value.real);
+        break;
     case PIRN_SQL_TEXT:
-    case PIRN_SQL_BLOB: status = write_escaped(exchange, value.bytes, value.length); break;
+    case PIRN_SQL_BLOB:
+        status = write_escaped(exchange, value.bytes, value.length);
+        break;
     }
     return status ? status : pirn_http_write(exchange, "</td>", 5);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: what the parts of pirn-web know of each other: the flags, the site, and one function or two of each part.
- * Threads: the site is filled in by the main tasklet before it serves and immutable while handlers run, on every worker, but
- *       for the request counters, of which each worker has its own.
+ * Threads: the site is filled in by the main tasklet before it serves and immutable while handlers run, on every
+ *       worker, but for the request counters, of which each worker has its own.
  */
 #ifndef WEB_H
 #define WEB_H
@@ -19,9 +19,9 @@ enum exit_code { EXIT_OK = 0, EXIT_USAGE = 2, EXIT_BIND = 3, EXIT_DATABASE = 4, 
 
 typedef struct web_flags {
     const char *listen;
-    const char *database;    /* NULL: a private temporary one                                            */
-    const char *http_target; /* NULL: our own /hello                                                     */
-    const char *access_log;  /* NULL: off; "-": stderr                                                   */
+    const char *database;    /* NULL: a private temporary one */
+    const char *http_target; /* NULL: our own /hello */
+    const char *access_log;  /* NULL: off; "-": stderr */
     double http_odds, produce_odds, consume_odds;
     pirn_time chat_deadline_ns;
     uint64_t seed;
@@ -30,7 +30,7 @@ typedef struct web_flags {
 } web_flags;
 
 /* Fill in defaults, then the command line. 0, or EXIT_USAGE after one line on stderr. */
-int flags_parse(web_flags *flags, int argument_count, char **arguments);
+int flags_parse(web_flags *flags, char **arguments);
 void flags_help(FILE *out);
 
 /* A worker's own, on a cache line of its own. */
@@ -46,10 +46,10 @@ typedef struct web_site {
     int exit_code;
     /* immutable while it serves */
     char database_path[512];
-    char database_folder[256];         /* "": the database is the user's and kept                        */
+    char database_folder[256]; /* "": the database is the user's and kept */
     char http_target[512];
     pirn_sql_pool *database;
-    pirn_channel *chat;                /* the seed's: a rendezvous of chat_line                          */
+    pirn_channel *chat; /* the seed's: a rendezvous of chat_line */
     chat_hub *hub;
     access_log *log;
     pirn_http_server *server;
@@ -69,14 +69,14 @@ void database_unlink(const web_site *site);
 /* seed_page.c: `/` and `/seed`. */
 int seed_page_start(web_site *site);
 int seed_page_routes(web_site *site);
-void seed_page_stop(web_site *site);  /* wakes those who wait in the seed's chat                               */
-void seed_page_close(web_site *site); /* nobody uses it any more                                               */
+void seed_page_stop(web_site *site);  /* wakes those who wait in the seed's chat */
+void seed_page_close(web_site *site); /* nobody uses it any more */
 
 /* chat.c: the chat page, its events and its post. */
 int chat_start(web_site *site);
 int chat_routes(web_site *site);
-void chat_stop(web_site *site);  /* ends all event streams                                                     */
-void chat_close(web_site *site); /* no handler runs any more                                                   */
+void chat_stop(web_site *site);  /* ends all event streams */
+void chat_close(web_site *site); /* no handler runs any more */
 
 /* pages.c: /hello and what is the same for everybody. */
 int pages_routes(web_site *site);
@@ -86,6 +86,6 @@ int write_escaped(pirn_http_exchange *exchange, const char *text, size_t length)
 /* access_log.c: lines into a bounded buffer, written by a thread of its own. NULL after one line on stderr. */
 access_log *access_log_open(const char *path);
 void access_log_line(void *log, const char *line); /* any thread; never waits: what does not fit is counted */
-void access_log_close(access_log *log);            /* NULL allowed; parks until what is left is written, a second at most */
+void access_log_close(access_log *log); /* NULL allowed; parks until what is left is written, a second at most */
 
 #endif

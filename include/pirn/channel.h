@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * pirn/channel.h: channels and select. A channel moves values of one size, copied exactly once from the sender's slot to
- * the receiver's. Capacity 0 is Stackless' rendezvous: a send ends when a receiver has the value.
+ * pirn/channel.h: channels and select. A channel moves values of one size, copied exactly once from the sender's slot
+ * to the receiver's. Capacity 0 is Stackless' rendezvous: a send ends when a receiver has the value.
  */
 #ifndef PIRN_CHANNEL_H
 #define PIRN_CHANNEL_H
@@ -15,14 +15,16 @@ extern "C" {
 typedef struct pirn_channel pirn_channel;
 
 enum pirn_channel_flags {
-    PIRN_CHANNEL_LOCAL = 1,    /* never leaves the worker it was made on: no lock, no atomics; checked in debug builds */
+    /* never leaves the worker it was made on: no lock, no atomics; checked in debug builds */
+    PIRN_CHANNEL_LOCAL = 1,
     PIRN_CHANNEL_EXTERNAL = 2, /* something outside pirn wakes its receivers: never in a stuck or deadlock report */
 };
 
 /* Who goes on when a transfer completes between two tasklets of one worker. Between workers the peer is made ready at
  * its home and the caller goes on. */
 typedef enum pirn_preference {
-    PIRN_PREFER_RECEIVER = -1, /* a send to a waiting receiver switches to it now; the sender goes last (Stackless' default) */
+    /* a send to a waiting receiver switches to it now; the sender goes last (Stackless' default) */
+    PIRN_PREFER_RECEIVER = -1,
     PIRN_PREFER_NEITHER = 0,   /* whoever calls second goes on                                       */
     PIRN_PREFER_SENDER = 1,    /* a receive from a waiting sender switches to it now                 */
 } pirn_preference;
@@ -39,8 +41,8 @@ typedef struct pirn_channel_options {
 PIRN_API void pirn_channel_options_init(pirn_channel_options *options);
 
 /* Make a channel of `elem_bytes` a value (0 allowed: a pure signal; at most 64 KiB) with room for `capacity` values
- * (at most 2^24). Parks: never. Thread: any thread of a running runtime (a local one: a worker). Owns: the caller, until
- * pirn_channel_destroy. Returns NULL when out of range, out of memory or outside a runtime.
+ * (at most 2^24). Parks: never. Thread: any thread of a running runtime (a local one: a worker). Owns: the caller,
+ * until pirn_channel_destroy. Returns NULL when out of range, out of memory or outside a runtime.
  * Answers to stackless.channel(). */
 PIRN_API pirn_channel *pirn_channel_create(size_t elem_bytes, size_t capacity);
 PIRN_API pirn_channel *pirn_channel_create_with(size_t elem_bytes, size_t capacity,
@@ -51,9 +53,9 @@ PIRN_API pirn_channel *pirn_channel_create_with(size_t elem_bytes, size_t capaci
  * Parks: never. Thread: any. */
 PIRN_API void pirn_channel_destroy(pirn_channel *channel);
 
-/* Send one value. Parks: yes, until a receiver or room is there. Thread: a tasklet; with PIRN_NOW also a pirn callback (a
- * foreign thread uses pirn_post). Args: `elem` is elem_bytes long, NULL only when that is 0. Owns: on 0 the receiver has
- * the value; on any other return the caller still has it. Returns: 0; PIRN_ECLOSED; PIRN_EAGAIN; PIRN_ETIMEDOUT;
+/* Send one value. Parks: yes, until a receiver or room is there. Thread: a tasklet; with PIRN_NOW also a pirn callback
+ * (a foreign thread uses pirn_post). Args: `elem` is elem_bytes long, NULL only when that is 0. Owns: on 0 the receiver
+ * has the value; on any other return the caller still has it. Returns: 0; PIRN_ECLOSED; PIRN_EAGAIN; PIRN_ETIMEDOUT;
  * PIRN_ECANCELED (or the thrown code); PIRN_EDEADLK; PIRN_ETHREAD. Answers to channel.send(). */
 PIRN_API int pirn_send(pirn_channel *channel, const void *elem, pirn_time deadline);
 
@@ -90,9 +92,9 @@ typedef struct pirn_case {
 #define PIRN_SELECT_MAX 64
 
 /* Do exactly one of the cases: one that is ready (several: the worker's seeded generator chooses), or the first that
- * becomes so. Parks: yes. Thread: a tasklet. Args: at most PIRN_SELECT_MAX cases. Returns: the index of the case done, its
- * `status` set; or PIRN_EINVAL, PIRN_EAGAIN, PIRN_ETIMEDOUT, PIRN_ECANCELED, PIRN_EDEADLK, PIRN_ETHREAD with nothing done.
- * What Stackless' users asked for and Andrew Francis prototyped; Go's select. */
+ * becomes so. Parks: yes. Thread: a tasklet. Args: at most PIRN_SELECT_MAX cases. Returns: the index of the case done,
+ * its `status` set; or PIRN_EINVAL, PIRN_EAGAIN, PIRN_ETIMEDOUT, PIRN_ECANCELED, PIRN_EDEADLK, PIRN_ETHREAD with
+ * nothing done. What Stackless' users asked for and Andrew Francis prototyped; Go's select. */
 PIRN_API int pirn_select(pirn_case *cases, size_t count, pirn_time deadline);
 
 #ifdef __cplusplus

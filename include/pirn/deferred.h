@@ -125,8 +125,8 @@ PIRN_API bool pirn_deferred_finished(pirn_deferred *deferred);
  * NULL. Owns: `*out` borrows from the deferred (its drop is NULL): valid while the caller has a hold, not for
  * pirn_result_drop. Returns: 0 for a success; the failure's code, with `out->failure` borrowed, for a failure (it then
  * counts as handled); and with `out` zeroed: PIRN_EAGAIN, PIRN_ETIMEDOUT, PIRN_ECANCELED, PIRN_EDEADLK, PIRN_ETHREAD,
- * PIRN_ENOMEM (elsewhere than at home only). A cancelled wait (or one ended by a throw) cancels the deferred when it was its last consumer: no other await, chain,
- * list or deferred waits for it. A deadline leaves it alone.
+ * PIRN_ENOMEM (elsewhere than at home only). A cancelled wait (or one ended by a throw) cancels the deferred when it
+ * was its last consumer: no other await, chain, list or deferred waits for it. A deadline leaves it alone.
  * To tell a wait's own code from the result's, compare `out->status` (0 when the wait ended early).
  * Answers to the seeds' block_on. */
 PIRN_API int pirn_await(pirn_deferred *deferred, pirn_result *out, pirn_time deadline);

@@ -20,9 +20,10 @@ typedef struct pirn_http_server pirn_http_server;
 /* One request and its response; belongs to the handler until it returns. */
 typedef struct pirn_http_exchange pirn_http_exchange;
 
-/* Answer one request, in a tasklet of its own. Return 0 after answering. A negative code with nothing sent yet gives the client
- * 500 (PIRN_ECANCELED: nothing, the client is gone; 504 when it was the deadline), with a response begun it cuts the
- * connection; the failure is reported either way and the server lives. A handler that answered nothing gives 204. */
+/* Answer one request, in a tasklet of its own. Return 0 after answering. A negative code with nothing sent yet gives
+ * the client 500 (PIRN_ECANCELED: nothing, the client is gone; 504 when it was the deadline), with a response begun it
+ * cuts the connection; the failure is reported either way and the server lives. A handler that answered nothing gives
+ * 204. */
 typedef int (*pirn_http_handler)(pirn_http_exchange *exchange, void *context);
 
 typedef struct pirn_http_options {
@@ -57,16 +58,17 @@ enum pirn_route_flags {
     PIRN_ROUTE_LOOPBACK = 4,    /* other peers than loopback ones get 403                              */
 };
 
-/* Answer `method` on `path` with `handler`. GET answers HEAD too, without the body. A path known with other methods gives 405
- * and Allow, an unknown path 404, an unknown method 501. Returns 0, PIRN_ENOMEM, PIRN_EALREADY (serving or same route). */
+/* Answer `method` on `path` with `handler`. GET answers HEAD too, without the body. A path known with other methods
+ * gives 405 and Allow, an unknown path 404, an unknown method 501. Returns 0, PIRN_ENOMEM, PIRN_EALREADY (serving or
+ * same route). */
 PIRN_API int pirn_http_route(pirn_http_server *server, const char *method, const char *path, unsigned flags,
                              pirn_http_handler handler, void *context);
 
 /* Serve on `listener`, which becomes the server's. Parks: no. Returns 0 or pirn_serve's codes. */
 PIRN_API int pirn_http_serve(pirn_http_server *server, pirn_listener *listener);
 
-/* Stop accepting, close idle connections, answer what is under way with `Connection: close`, wait for it until `deadline`,
- * cancel the rest, and free the server. Parks; ignores cancellation. NULL allowed. */
+/* Stop accepting, close idle connections, answer what is under way with `Connection: close`, wait for it until
+ * `deadline`, cancel the rest, and free the server. Parks; ignores cancellation. NULL allowed. */
 PIRN_API void pirn_http_server_close(pirn_http_server *server, pirn_time deadline);
 
 /* Connections open now, for drains and tests. */
@@ -74,9 +76,11 @@ PIRN_API size_t pirn_http_connections(const pirn_http_server *server);
 
 /* The request. Strings live as long as the exchange. */
 PIRN_API const char *pirn_http_method(const pirn_http_exchange *exchange);
-PIRN_API const char *pirn_http_path(const pirn_http_exchange *exchange);  /* decoded once; no query      */
+PIRN_API const char *pirn_http_path(const pirn_http_exchange *exchange);  /* decoded once; no query; never with "." or ".."
+                                                                            segments, encoded slashes or control bytes: 400 */
 PIRN_API const char *pirn_http_query(const pirn_http_exchange *exchange); /* raw, after '?'; "" when none */
-PIRN_API const char *pirn_http_header(const pirn_http_exchange *exchange, const char *name); /* NULL when absent; name in any case */
+/* NULL when absent; name in any case */
+PIRN_API const char *pirn_http_header(const pirn_http_exchange *exchange, const char *name);
 PIRN_API const void *pirn_http_body(const pirn_http_exchange *exchange, size_t *bytes);
 PIRN_API const char *pirn_http_peer(const pirn_http_exchange *exchange);
 /* One urlencoded field, of the query or of a form body, decoded into `value` and terminated. Returns its length;
@@ -84,16 +88,21 @@ PIRN_API const char *pirn_http_peer(const pirn_http_exchange *exchange);
 PIRN_API int pirn_http_query_field(const pirn_http_exchange *exchange, const char *name, char *value, size_t value_bytes);
 PIRN_API int pirn_http_form_field(const pirn_http_exchange *exchange, const char *name, char *value, size_t value_bytes);
 
-/* The response. Set status and fields before the first write. A field with CR, LF or NUL is PIRN_EINVAL. Do not park. */
+/* The response. Set status and fields before the first write, else PIRN_EALREADY. PIRN_EINVAL: a status outside 200 to
+ * 599, a name that is no token, a value with CR, LF or other control bytes, and the fields that are the server's
+ * (Content-Length, Transfer-Encoding, Date, Upgrade; of Connection only "close" is taken). PIRN_ELIMIT: more than 8 KiB
+ * of fields. Do not park. */
 PIRN_API int pirn_http_status(pirn_http_exchange *exchange, int status);
 PIRN_API int pirn_http_field(pirn_http_exchange *exchange, const char *name, const char *value);
 
-/* The whole response in one go, with Content-Length. Parks while the client is slow. Returns 0 or pirn_write's codes. */
+/* The whole response in one go, with Content-Length. Parks while the client is slow. Returns 0 or pirn_write's
+ * codes. */
 PIRN_API int pirn_http_reply(pirn_http_exchange *exchange, int status, const char *content_type, const void *body,
                              size_t bytes);
 
-/* Stream: chunked in HTTP/1.1, until the connection closes in 1.0. Small writes gather in a buffer; flush sends them now.
- * What is left goes out when the handler returns. Park while the client is slow. Return 0 or pirn_write's codes. */
+/* Stream: chunked in HTTP/1.1, until the connection closes in 1.0. Small writes gather in a buffer; flush sends them
+ * now. What is left goes out when the handler returns. Park while the client is slow. Return 0 or pirn_write's
+ * codes. */
 PIRN_API int pirn_http_write(pirn_http_exchange *exchange, const void *data, size_t bytes);
 PIRN_API int pirn_http_print(pirn_http_exchange *exchange, const char *format, ...) PIRN_PRINTF(2, 3);
 PIRN_API int pirn_http_flush(pirn_http_exchange *exchange);
@@ -101,7 +110,8 @@ PIRN_API int pirn_http_flush(pirn_http_exchange *exchange);
 /* `text` with & < > " ' escaped, for HTML text and attributes, into `out`, terminated. Returns the length wanted. */
 PIRN_API size_t pirn_html_escape(const char *text, char *out, size_t out_bytes);
 
-/* Mount the inspector at `path` (it should end in '/'): HTML for people, `?format=json` for programs; loopback peers only. */
+/* Mount the inspector at `path` (it should end in '/'): HTML for people, `?format=json` for programs; loopback peers
+ * only. */
 PIRN_API int pirn_http_inspector(pirn_http_server *server, const char *path);
 
 /* ---- client ---- */
@@ -123,12 +133,14 @@ typedef struct pirn_fetch_options {
 } pirn_fetch_options;
 
 /* Fetch `url` (http or https) on the reactor: the deferred fires with a pirn_http_page whatever its status. Fails with
- * PIRN_EHTTP (the message says how), PIRN_EDNS, PIRN_ELIMIT. Cancelling it ends the transfer. Strings are copied. Thread: a worker's.
+ * PIRN_EHTTP (the message says how), PIRN_EDNS, PIRN_ELIMIT. Cancelling it ends the transfer. Strings are copied.
+ * Thread: a worker's.
  * Parks: never. NULL: no memory, no worker here. Answers to client.getPage. */
 PIRN_API pirn_deferred *pirn_http_fetch(const char *url, const pirn_fetch_options *options);
 
 /* Fetch and wait. Parks. Owns: on 0 `*page` is the caller's: pirn_http_page_drop. Returns 0 or the failure's code; the
- * failure's text is in `error` (NULL allowed), `error_bytes` long, terminated. A deadline or cancel ends the transfer. */
+ * failure's text is in `error` (NULL allowed), `error_bytes` long, terminated. A deadline or cancel ends the
+ * transfer. */
 PIRN_API int pirn_http_get(const char *url, pirn_http_page **page, char *error, size_t error_bytes, pirn_time deadline);
 PIRN_API void pirn_http_page_drop(void *page);
 

@@ -21,14 +21,15 @@ typedef int (*pirn_action_fn)(void *context, void *request, pirn_result *out);
 
 typedef struct pirn_processor_options {
     const char *name;     /* NULL: "processor"                                                       */
-    unsigned concurrency; /* tasklets that take calls; 0: 1, strictly one after the other              */
-    unsigned queue_max;   /* calls that may wait; more callers park; 0: 1,024                          */
+    unsigned concurrency; /* tasklets that take calls, at most 4,096; 0: 1, strictly one after the other */
+    unsigned queue_max;   /* calls that may wait, at most 2^24; more callers park; 0: 1,024            */
 } pirn_processor_options;
 
 /* Fill in the defaults. */
 PIRN_API void pirn_processor_options_init(pirn_processor_options *options);
 
-/* Start one at the caller's worker. NULL: no memory or no worker here. Owns: the caller, until pirn_processor_join. */
+/* Start one at the caller's worker. NULL: no memory, no worker here, options out of range. Owns: the caller,
+ * until pirn_processor_join. */
 PIRN_API pirn_processor *pirn_processor_create(pirn_action_fn action, void *context,
                                                const pirn_processor_options *options);
 

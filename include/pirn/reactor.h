@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * pirn/reactor.h: what the reactor does for tasklets: calls later, repeated calls, names, signals, HTTP fetches. All of it
- * is asked by message and answered by a deferred or a channel at the asker's worker; the reactor runs no user code.
+ * pirn/reactor.h: what the reactor does for tasklets: calls later, repeated calls, names, signals, HTTP fetches. All of
+ * it is asked by message and answered by a deferred or a channel at the asker's worker; the reactor runs no user code.
  */
 #ifndef PIRN_REACTOR_H
 #define PIRN_REACTOR_H
@@ -16,20 +16,21 @@
 extern "C" {
 #endif
 
-/* Fire (with no value) `delay_ns` from now, by the reactor's clock (whole milliseconds, never early). Add the callback to the
- * deferred; cancelling it takes the timer back. Parks: never. Thread: a worker's. NULL: no memory, no worker here.
- * Answers to reactor.callLater. */
+/* Fire (with no value) `delay_ns` from now, by the reactor's clock (whole milliseconds, never early). Add the callback
+ * to the deferred; cancelling it takes the timer back. Parks: never. Thread: a worker's. NULL: no memory, no worker
+ * here. Answers to reactor.callLater. */
 PIRN_API pirn_deferred *pirn_call_later(int64_t delay_ns);
 
-/* Call `fn(arg)` in a tasklet of this worker every `interval_ns`, now and at start + k * interval: ticks missed while it
- * runs are skipped, never bunched, and it does not drift. Ends when `fn` returns non-zero (its deferred then fails with
- * that code) or at pirn_looping_call_stop (it fires). `now` false: first after one interval. Thread: a worker's.
+/* Call `fn(arg)` in a tasklet of this worker every `interval_ns`, now and at start + k * interval: ticks missed while
+ * it runs are skipped, never bunched, and it does not drift. Ends when `fn` returns non-zero (its deferred then fails
+ * with that code) or at pirn_looping_call_stop (it fires). `now` false: first after one interval. Thread: a worker's.
  * NULL: negative interval, no memory, no worker here. Answers to task.LoopingCall. */
 typedef struct pirn_looping_call pirn_looping_call;
 PIRN_API pirn_looping_call *pirn_looping_call_start(int64_t interval_ns, bool now, pirn_fn fn, void *arg);
 /* Its deferred: borrowed; fires at the end. */
 PIRN_API pirn_deferred *pirn_looping_call_done(pirn_looping_call *call);
-/* Stop after the call that runs, if any; free with pirn_looping_call_release (which stops too). Never park. Home worker. */
+/* Stop after the call that runs, if any; free with pirn_looping_call_release (which stops too). Never park. Home
+ * worker. */
 PIRN_API void pirn_looping_call_stop(pirn_looping_call *call);
 PIRN_API void pirn_looping_call_release(pirn_looping_call *call);
 
@@ -43,9 +44,9 @@ typedef struct pirn_addresses {
  * no worker here. Answers to reactor.resolve. */
 PIRN_API pirn_deferred *pirn_resolve(const char *host, const char *service, int family);
 
-/* A channel of int that receives `signal_number` each time the process gets that signal (several while nobody receives may
- * count once). Its receivers are woken from outside: never called a deadlock. Close it with pirn_signal_close. Thread: a worker's. NULL: not
- * a catchable signal, no memory. */
+/* A channel of int that receives `signal_number` each time the process gets that signal (several while nobody receives
+ * may count once). Its receivers are woken from outside: never called a deadlock. Close it with pirn_signal_close.
+ * Thread: a worker's. NULL: not a catchable signal, no memory. */
 PIRN_API pirn_channel *pirn_signal_open(int signal_number);
 PIRN_API void pirn_signal_close(pirn_channel *channel);
 

@@ -26,7 +26,7 @@ typedef enum pirn_poll {
 typedef enum pirn_guard {
     PIRN_GUARD_AUTO,     /* the best this kernel has                                                 */
     PIRN_GUARD_MADVISE,  /* MADV_GUARD_INSTALL (Linux 6.13): no extra mapping                        */
-    PIRN_GUARD_MPROTECT, /* a protected range per stack: about 30,000 stacks on default sysctls      */
+    PIRN_GUARD_MPROTECT, /* a protected range per stack: about 16,000 stacks on default sysctls      */
     PIRN_GUARD_CANARY,   /* a known word at the bottom, checked at each switch: finds it afterwards  */
 } pirn_guard;
 
@@ -47,7 +47,8 @@ typedef struct pirn_options {
     pirn_guard guard;
     pirn_time drain_ns;       /* after main returns: how long the rest may go on before it is cancelled; 0: none */
     pirn_time slice_warn_ns;  /* a slice longer than this is reported; 0: 100 ms; PIRN_FOREVER: never */
-    pirn_time stuck_warn_ns;  /* parked on a pirn object this long without a deadline is reported; 0: 10 s; PIRN_FOREVER: never */
+    /* parked on a pirn object this long without a deadline is reported; 0: 10 s; PIRN_FOREVER: never */
+    pirn_time stuck_warn_ns;
     uint64_t seed;            /* of every choice the schedulers make (select among ready cases); 0: 1  */
     pirn_error_handler on_error; /* NULL: the line goes to stderr                                      */
     void *on_error_context;

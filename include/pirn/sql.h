@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * pirn/sql.h: a pool of database connections. A tasklet that queries parks until its rows are there; each connection has a thread
- * of its own. Only prepared statements with bound parameters: there is no call that formats SQL.
+ * pirn/sql.h: a pool of database connections. A tasklet that queries parks until its rows are there; each connection
+ * has a thread of its own. Only prepared statements with bound parameters: there is no call that formats SQL.
  */
 #ifndef PIRN_SQL_H
 #define PIRN_SQL_H
@@ -41,24 +41,25 @@ static inline pirn_sql_value pirn_sql_int(int64_t integer) {
 }
 PIRN_API pirn_sql_value pirn_sql_text(const char *text);
 
-/* Open the SQLite database `path` (created when missing; WAL). Parks: until the first connection works, so a file that is no
- * database fails here. Thread: a tasklet. Owns: the caller, until pirn_sql_close. Returns 0; PIRN_EDB with the database's words in
- * `error` (NULL allowed, `error_bytes` long); PIRN_EINVAL; PIRN_ENOMEM; or the wait's codes.
+/* Open the SQLite database `path` (created when missing; WAL). Parks: until the first connection works, so a file that
+ * is no database fails here. Thread: a tasklet. Owns: the caller, until pirn_sql_close. Returns 0; PIRN_EDB with the
+ * database's words in `error` (NULL allowed, `error_bytes` long); PIRN_EINVAL; PIRN_ENOMEM; or the wait's codes.
  * Answers to adbapi.ConnectionPool. */
 PIRN_API int pirn_sql_open(const char *path, const pirn_sql_options *options, pirn_sql_pool **pool, char *error,
                            size_t error_bytes);
 
 /* Run one statement with `count` parameters for its ?1, ?2, ... Parks: first for a connection, first come first
- * served, then for the rows. Thread: a tasklet on any worker. Owns: on 0 `*rows` (NULL allowed: rows are dropped) is the
- * caller's: pirn_sql_rows_drop; `sql` and parameters are copied. Returns: 0; PIRN_EDB (pirn_sql_error has the database's words);
- * PIRN_ELIMIT; PIRN_ECLOSED; PIRN_ENOMEM; PIRN_EAGAIN; PIRN_ETIMEDOUT and PIRN_ECANCELED: a statement under way is
- * interrupted (sqlite3_interrupt) and its connection goes back to the pool when it has stopped. Each call is its own transaction.
- * Answers to ConnectionPool.runQuery. */
+ * served, then for the rows. Thread: a tasklet on any worker. Owns: on 0 `*rows` (NULL allowed: rows are dropped) is
+ * the caller's: pirn_sql_rows_drop; `sql` and parameters are copied. Returns: 0; PIRN_EDB (pirn_sql_error has the
+ * database's words); PIRN_ELIMIT; PIRN_ECLOSED; PIRN_ENOMEM; PIRN_EAGAIN; PIRN_ETIMEDOUT and PIRN_ECANCELED: a
+ * statement under way is interrupted (sqlite3_interrupt) and its connection goes back to the pool when it has stopped.
+ * Each call is its own transaction. Answers to ConnectionPool.runQuery. */
 PIRN_API int pirn_sql_query(pirn_sql_pool *pool, const char *sql, const pirn_sql_value *parameters, size_t count,
                             pirn_sql_rows **rows, pirn_time deadline);
 
-/* Several statements on one connection as one transaction: committed when `body` returns 0, rolled back otherwise. `body` runs on
- * the connection's thread: it may not call anything of pirn but pirn_sql_step_*. Answers to runInteraction. */
+/* Several statements on one connection as one transaction: committed when `body` returns 0, rolled back otherwise.
+ * `body` runs on the connection's thread: it may not call anything of pirn but pirn_sql_step_*. Answers to
+ * runInteraction. */
 typedef struct pirn_sql_connection pirn_sql_connection;
 typedef int (*pirn_sql_body)(pirn_sql_connection *connection, void *arg);
 PIRN_API int pirn_sql_transaction(pirn_sql_pool *pool, pirn_sql_body body, void *arg, pirn_drop_fn drop,
@@ -81,8 +82,8 @@ PIRN_API void pirn_sql_rows_drop(pirn_sql_rows *rows); /* NULL allowed */
 PIRN_API size_t pirn_sql_free(const pirn_sql_pool *pool);
 PIRN_API size_t pirn_sql_waiting(const pirn_sql_pool *pool);
 
-/* Refuse new queries, interrupt those that run, close all connections, free. Parks until they are closed; ignores cancellation.
- * NULL allowed. */
+/* Refuse new queries, interrupt those that run, close all connections, free. Parks until they are closed; ignores
+ * cancellation. NULL allowed. */
 PIRN_API void pirn_sql_close(pirn_sql_pool *pool);
 
 #ifdef __cplusplus

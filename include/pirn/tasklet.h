@@ -31,7 +31,8 @@ typedef struct pirn_spawn_options {
     const char *name;   /* copied, cut at 31 bytes; NULL: the function's address                      */
     size_t stack_bytes; /* 0: the runtime's                                                           */
     unsigned flags;     /* enum pirn_spawn_flags                                                      */
-    int home;           /* a worker's number; -1: the spawner's. Zeroed options mean worker 0: use pirn_spawn_options_init */
+    /* a worker's number; -1: the spawner's. Zeroed options mean worker 0: use pirn_spawn_options_init */
+    int home;
 } pirn_spawn_options;
 
 /* Fill in the defaults: no name, the runtime's stack, no flags, home -1. */
@@ -63,10 +64,10 @@ PIRN_API void pirn_yield(void);
 PIRN_API int pirn_sleep_until(pirn_time deadline);
 
 /* Wait for a joinable tasklet to end, take its result and forget it.
- * Parks: yes. Thread: a tasklet on any worker. Args: `result` may be NULL. Returns: 0; PIRN_EDEAD when the handle's tasklet
- * was joined, released or never joinable and is gone; PIRN_EBUSY when somebody else already waits for it; PIRN_EINVAL for
- * the caller itself or a tasklet that is not joinable; PIRN_EAGAIN, PIRN_ETIMEDOUT, PIRN_ECANCELED, PIRN_EDEADLK: it stays
- * joinable; PIRN_ETHREAD; PIRN_ENOMEM (joining on another worker). */
+ * Parks: yes. Thread: a tasklet on any worker. Args: `result` may be NULL. Returns: 0; PIRN_EDEAD when the handle's
+ * tasklet was joined, released or never joinable and is gone; PIRN_EBUSY when somebody else already waits for it;
+ * PIRN_EINVAL for the caller itself or a tasklet that is not joinable; PIRN_EAGAIN, PIRN_ETIMEDOUT, PIRN_ECANCELED,
+ * PIRN_EDEADLK: it stays joinable; PIRN_ETHREAD; PIRN_ENOMEM (joining on another worker). */
 PIRN_API int pirn_join(pirn_tasklet tasklet, int *result, pirn_time deadline);
 
 /* Give up the right to join: the tasklet becomes detached, or is forgotten when it has ended. Never parks.
@@ -74,10 +75,10 @@ PIRN_API int pirn_join(pirn_tasklet tasklet, int *result, pirn_time deadline);
 PIRN_API int pirn_release(pirn_tasklet tasklet);
 
 /* Cancel: from now on every parking call of that tasklet returns PIRN_ECANCELED, the present one included; one that had
- * not started never runs. On the caller's worker it runs at once and this call returns when it parks, yields or ends; on
- * another worker at that worker's next turn. Cancelling twice is harmless; cancelling oneself takes effect at one's next
- * parking call. Parks: no (but others run). Thread: a worker's. Returns: 0, PIRN_EDEAD (own worker only: elsewhere it is a
- * message and 0), PIRN_ETHREAD, PIRN_ENOMEM (another worker only). Answers to tasklet.kill(). */
+ * not started never runs. On the caller's worker it runs at once and this call returns when it parks, yields or ends;
+ * on another worker at that worker's next turn. Cancelling twice is harmless; cancelling oneself takes effect at one's
+ * next parking call. Parks: no (but others run). Thread: a worker's. Returns: 0, PIRN_EDEAD (own worker only: elsewhere
+ * it is a message and 0), PIRN_ETHREAD, PIRN_ENOMEM (another worker only). Answers to tasklet.kill(). */
 PIRN_API int pirn_cancel(pirn_tasklet tasklet);
 
 /* The same, but the target is only made ready, in its place at the end of the queue. Answers to kill(pending=True). */
@@ -110,8 +111,8 @@ PIRN_API const char *pirn_name(void);
 PIRN_API void pirn_set_local(void *value);
 PIRN_API void *pirn_local(void);
 
-/* Say why the calling tasklet fails: `return pirn_fail(PIRN_EDB, "row %d has no name", i);` The failure is kept with the
- * tasklet, told when it ends with an error that nobody joins for. Returns `code`. Never parks; any thread. */
+/* Say why the calling tasklet fails: `return pirn_fail(PIRN_EDB, "row %d has no name", i);` The failure is kept with
+ * the tasklet, told when it ends with an error that nobody joins for. Returns `code`. Never parks; any thread. */
 #define pirn_fail(code, ...) pirn_fail_at(__FILE__, __LINE__, __func__, (code), __VA_ARGS__)
 PIRN_API int pirn_fail_at(const char *file, int line, const char *function, int code, const char *format, ...)
     PIRN_PRINTF(5, 6);

@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# aarch64_test.sh BUILD_DIR: what depends on the machine, on the other machine: core and the tests of its contexts and stacks,
-# cross-compiled, linked statically, run under qemu-user by the tests' own runner (Criterion is not there for aarch64).
+# aarch64_test.sh BUILD_DIR: what depends on the machine, on the other machine: core, cross-compiled, and the tests of
+# its contexts and stacks, linked statically, run under qemu-user by the tests' own runner (Criterion is not there for
+# it).
 #
-# What this cannot show: the real processor's memory order, and MADV_GUARD_INSTALL, which qemu 7.2 accepts and ignores: the tests
-# that need it are skipped, the automatic choice must fall back to mprotect.
+# What this cannot show: the real processor's memory order, and MADV_GUARD_INSTALL, which qemu 7.2 accepts and ignores:
+# the tests that need it are skipped, and the automatic choice must fall back to mprotect.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 [ $# -ge 1 ] || { echo "usage: aarch64_test.sh BUILD_DIR" >&2; exit 2; }

@@ -103,10 +103,10 @@ verdict http_hello_measures_a_server $status "$(tail -n 3 "$work/http" | tr '\n'
 
 # Goal: compare puts a peer beside ours and tells which peers are absent.
 # Method: one case; the JSON holds both.
-"$bench" compare yield --mode single --repeat 1 --sample-ms 1 --json "$work/compare.json" >"$work/compare" 2>&1
+"$bench" compare spawn --mode single --repeat 1 --sample-ms 1 --json "$work/compare.json" >"$work/compare" 2>&1
 status=$?
 grep -q '"mode":"single"' "$work/compare.json" || status=1
-grep -q '"variant":"ucontext","mode":"peer"' "$work/compare.json" || status=1
+grep -q '"variant":"pthread","mode":"peer"' "$work/compare.json" || status=1
 grep -q '^peer absent: ' "$work/compare" || status=1
 verdict compare_has_a_peer $status "$(tail -n 3 "$work/compare" | tr '\n' ' ')"
 

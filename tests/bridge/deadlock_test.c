@@ -72,7 +72,8 @@ static int total(const test_mode *mode) {
 }
 
 Test(deadlock, total_is_reported_and_main_gets_edeadlk) {
-    /* Goal: with every tasklet parked and nothing outside, the report names each, and main's wait returns PIRN_EDEADLK (rule 18).
+    /* Goal: with every tasklet parked and nothing outside, the report names each, and main's wait returns PIRN_EDEADLK
+     * (rule 18).
      * Method: main and two tasklets, on both workers, receive where nobody sends; the lines are read. */
     for (size_t i = 0; i < TEST_MODES; i++) {
         char text[4096];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: tests of bridge/doorbell.c: who writes the eventfd and when. That no wake-up is lost between two threads is shown by
- *       tests/stress/doorbell_stress_test.c.
+ * What: tests of bridge/doorbell.c: who writes the eventfd and when. That no wake-up is lost between two threads is
+ *       shown by tests/stress/doorbell_stress_test.c.
  */
 #include "test.h"
 

@@ -76,7 +76,8 @@ Test(inbox, drain_delivers_in_order_of_pushing, .init = setup) {
     cr_assert_eq(inbox.taken_count, 4);
 }
 
-/* Goal: a chain is delivered in its own order, in its place among single messages, whatever stands behind its last link.
+/* Goal: a chain is delivered in its own order, in its place among single messages, whatever stands behind its last
+ * link.
  * Method: 0, the chain 1-2-3 with rubbish after 3, 4, the chain of one 5. */
 Test(inbox, chain_is_delivered_in_its_order_and_place, .init = setup) {
     numbered all[6];

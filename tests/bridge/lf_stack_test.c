@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: tests of bridge/lf_stack.h on one thread: order, chains, emptiness. The same file runs over both builds; the threads are in
- *       tests/stress/lf_stack_stress_test.c.
+ * What: tests of bridge/lf_stack.h on one thread: order, chains, emptiness. The same file runs over both builds; the
+ *       threads are in tests/stress/lf_stack_stress_test.c.
  */
 #include "test.h"
 

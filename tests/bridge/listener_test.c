@@ -157,7 +157,8 @@ static int leave_it_open(void *arg) {
 
 Test(listener, shutdown_stops_what_main_left_open) {
     /* Goal: main returns with an open listener and a parked connection: pirn_run still returns (rule 19).
-     * Method: exactly that. The listener's own memory is main's leak, so it is kept reachable by nobody: not under LeakSanitizer. */
+     * Method: exactly that. The listener's own memory is main's leak, so it is kept reachable by nobody: not under
+     *       LeakSanitizer. */
 #ifndef __SANITIZE_ADDRESS__
     test_run_everywhere(leave_it_open, NULL);
 #else

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: jobs on offload pools, in every mode: results, cancelling, bounds, closing, and a job that outlives the runtime. Jobs are
- *       held up by semaphores, never by time.
+ * What: jobs on offload pools, in every mode: results, cancelling, bounds, closing, and a job that outlives the
+ *       runtime. Jobs are held up by semaphores, never by time.
  */
 #include <pthread.h>
 #include <semaphore.h>
@@ -258,7 +258,8 @@ static int cancel_running(void *arg) {
 }
 
 /* Goal: cancelling a running job interrupts it; its deferred fails at once and the late result is destroyed.
- * Method: the job waits for its interrupt and nothing else; a second job on the same thread shows that the first ended. */
+ * Method: the job waits for its interrupt and nothing else; a second job on the same thread shows that the first
+ *       ended. */
 Test(offload, cancelled_running_job_is_interrupted, .timeout = 60) {
     test_run_everywhere(cancel_running, NULL);
     cr_assert_eq(pn_outside_count(), 0);
@@ -492,8 +493,8 @@ static int disown(void *arg) {
     return 0;
 }
 
-/* Goal: a job that will not end does not hold the runtime: it is named in one line, its deferred fails, and its result is
- *       destroyed where it ends, even after the runtime is gone.
+/* Goal: a job that will not end does not hold the runtime: it is named in one line, its deferred fails, and its result
+ *       is destroyed where it ends, even after the runtime is gone.
  * Method: a job without interrupt; stop with a short deadline; the job is let go only after pirn_run has returned. */
 Test(offload, job_that_outlives_the_deadline_is_named_and_disowned, .timeout = 60) {
     for (size_t i = 0; i < TEST_MODES; i++) {
@@ -562,8 +563,8 @@ static int race(void *arg) {
 }
 
 /* Goal: whatever the race between running and cancelling, argument and result are destroyed exactly once.
- * Method: three threads run jobs of no length while the home cancels at random; every job is counted when the runtime, and so
- *         every thread, is over. */
+ * Method: three threads run jobs of no length while the home cancels at random; every job is counted when the runtime,
+ *         and so every thread, is over. */
 Test(offload, racing_cancels_conserve_arguments_and_results, .timeout = 200) {
     race_plan plan = {.rounds = pirn_test_count(300, 20)};
     random_state = (uint64_t)time(NULL) | 1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: tests of the readiness seam, over whichever backend the program is linked with: they speak of what bridge/readiness.h
- *       promises and not of how. Real sockets and eventfds.
+ * What: tests of the readiness seam, over whichever backend the program is linked with: they speak of what
+ *       bridge/readiness.h promises and not of how. Real sockets and eventfds.
  */
 #include "test.h"
 

@@ -205,7 +205,8 @@ static int kill_receivers(void *arg) {
 }
 
 Test(remote, cancelled_receivers_elsewhere_leave_the_channel_clean, .timeout = 120) {
-    /* Goal: cancel against claim: the balance is 0 after each, nobody waits for a dead receiver, nothing is dropped twice.
+    /* Goal: cancel against claim: the balance is 0 after each, nobody waits for a dead receiver, nothing is dropped
+     * twice.
      * Method: send to a receiver on the other worker, cancel it at once, thousands of times. */
     dropped = 0;
     cr_assert(test_run_in(&two_workers, kill_receivers, NULL) == 0);
@@ -247,7 +248,8 @@ static int deferreds_cross(void *arg) {
 }
 
 Test(remote, deferred_fired_elsewhere_wakes_both_homes, .timeout = 60) {
-    /* Goal: a deferred of worker 0, fired and awaited on worker 1 and awaited at home; a second fire is refused (rule 12).
+    /* Goal: a deferred of worker 0, fired and awaited on worker 1 and awaited at home; a second fire is refused (rule
+     * 12).
      * Method: thousands of them, one after the other. */
     cr_assert(test_run_in(&two_workers, deferreds_cross, NULL) == 0);
 }
@@ -271,14 +273,16 @@ static int late_results(void *arg) {
         pirn_deferred_release(deferred);
         TEST_CHECK(join(there) == 0);
     }
-    /* The last releases are messages to this worker: they are read before the answer of a join that is sent after them. */
+    /* The last releases are messages to this worker: they are read before the answer of a join that is sent after
+     * them. */
     TEST_CHECK(join(start(my_worker, NULL, 1)) == 101);
     TEST_CHECK(dropped == rounds);
     return 0;
 }
 
 Test(remote, late_result_is_destroyed_once, .timeout = 60) {
-    /* Goal: an await elsewhere that gives up while the result is on its way: the payload's destructor runs once (rule 13).
+    /* Goal: an await elsewhere that gives up while the result is on its way: the payload's destructor runs once (rule
+     * 13).
      * Method: deadlines about as long as the fire takes; destructors counted. */
     cr_assert(test_run_in(&two_workers, late_results, NULL) == 0);
 }
@@ -301,7 +305,8 @@ static int offload_hops(void *arg) {
 }
 
 Test(remote, offloaded_results_come_back_to_parked_tasklets, .timeout = 60) {
-    /* Goal: the bridge hands every result of another thread back to the tasklet parked for it, no wake-up is lost (rules 1, 7).
+    /* Goal: the bridge hands every result of another thread back to the tasklet parked for it, no wake-up is lost
+     * (rules 1, 7).
      * Method: thousands of jobs one after the other: a lost wake-up would hang, there is no other one. */
     test_run_everywhere(offload_hops, NULL);
 }
@@ -325,7 +330,8 @@ static int already_fired(void *arg) {
 }
 
 Test(remote, await_of_a_fired_deferred_never_parks) {
-    /* Goal: the first seed's hang: block_on of an already fired deferred returns without parking, 1e5 times, in every mode.
+    /* Goal: the first seed's hang: block_on of an already fired deferred returns without parking, 1e5 times, in every
+     * mode.
      * Method: the worker's count of switches. */
     test_run_everywhere(already_fired, NULL);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: a write one byte past a local array, on a context's stack. AddressSanitizer must report a stack-buffer-overflow.
+ * What: a write one byte past a local array, on a context's stack. AddressSanitizer must report a
+ *       stack-buffer-overflow.
  * Threads: one.
  */
 #include "one_context.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: a test that passes and leaks. Criterion calls it passed; tests/run.sh must call it failed, or no leak of any test
- *       would ever be seen.
+ * What: a test that passes and leaks. Criterion calls it passed; tests/run.sh must call it failed, or no leak of any
+ *       test would ever be seen.
  * Threads: one.
  */
 #include "test.h"

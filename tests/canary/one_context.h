@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: what the canaries of contexts share: run a function with a planted bug on a context's stack, after it was left and
- *       resumed, so that a tool that lost track of stacks would miss the bug.
+ * What: what the canaries of contexts share: run a function with a planted bug on a context's stack, after it was
+ *       left and resumed, so that a tool that lost track of stacks would miss the bug.
  * Threads: any; each has its own.
  */
 #ifndef CANARY_ONE_CONTEXT_H

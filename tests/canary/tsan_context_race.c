@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: two threads change one plain word without a lock, each on a context's stack. ThreadSanitizer must report a data race.
+ * What: two threads change one plain word without a lock, each on a context's stack. ThreadSanitizer must report a
+ *       data race.
  * Threads: two, on purpose at the same time.
  */
 #include <pthread.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: what the tests of contexts and stacks share: a child process whose death and stderr are looked at, pages counted,
- *       and one tasklet-like context on a stack of the cache.
+ * What: what the tests of contexts and stacks share: a child process whose death and stderr are looked at, pages
+ *       counted, and one tasklet-like context on a stack of the cache.
  * Threads: the test's one thread.
  */
 #ifndef CORE_CHILD_H
@@ -25,6 +25,9 @@ typedef struct child_end {
     char *text;
 } child_end;
 
+/* In a sanitizer's run-time library: where its reports go, whatever its options say. */
+extern void __sanitizer_set_report_fd(void *fd) __attribute__((weak));
+
 /* Run `body` in a process of its own; it exits with 0 when body returns. */
 static inline child_end run_child(void (*body)(void)) {
     int file = memfd_create("child", MFD_CLOEXEC);
@@ -35,6 +38,9 @@ static inline child_end run_child(void (*body)(void)) {
         struct rlimit no_core = {0, 0};
         setrlimit(RLIMIT_CORE, &no_core);
         dup2(file, STDERR_FILENO);
+        if (__sanitizer_set_report_fd) {
+            __sanitizer_set_report_fd((void *)(intptr_t)STDERR_FILENO);
+        }
         body();
         _exit(0);
     }

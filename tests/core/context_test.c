@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the switch keeps what the ABI says it must, floating point environments stay with those who asked, a parked shallow
- *       context costs one page, and misuse is caught.
+ * What: the switch keeps what the ABI says it must, floating point environments stay with those who asked, a parked
+ *       shallow context costs one page, and misuse is caught.
  */
 #include "child.h"
 
@@ -27,16 +27,18 @@ static __attribute__((noinline)) uint64_t mix(uint64_t seed, uint64_t index) {
     return value ^ value >> 29;
 }
 
-/* More live whole numbers and doubles than there are callee-saved registers, over one switch. True when all came back. */
+/* More live whole numbers and doubles than there are callee-saved registers, over one switch. True when all came
+ * back. */
 static __attribute__((noinline)) bool values_survive(uint64_t seed, void (*leave)(void)) {
     uint64_t a = mix(seed, 0), b = mix(seed, 1), c = mix(seed, 2), d = mix(seed, 3), e = mix(seed, 4), f = mix(seed, 5);
-    uint64_t g = mix(seed, 6), h = mix(seed, 7), i = mix(seed, 8), j = mix(seed, 9), k = mix(seed, 10), l = mix(seed, 11);
+    uint64_t g = mix(seed, 6), h = mix(seed, 7), i = mix(seed, 8), j = mix(seed, 9), k = mix(seed, 10),
+             l = mix(seed, 11);
     double p = (double)(a >> 12), q = (double)(b >> 12), r = (double)(c >> 12), s = (double)(d >> 12);
     double t = (double)(e >> 12), u = (double)(f >> 12), v = (double)(g >> 12), w = (double)(h >> 12);
     leave();
-    bool whole = a == mix(seed, 0) && b == mix(seed, 1) && c == mix(seed, 2) && d == mix(seed, 3) && e == mix(seed, 4) &&
-                 f == mix(seed, 5) && g == mix(seed, 6) && h == mix(seed, 7) && i == mix(seed, 8) && j == mix(seed, 9) &&
-                 k == mix(seed, 10) && l == mix(seed, 11);
+    bool whole = a == mix(seed, 0) && b == mix(seed, 1) && c == mix(seed, 2) && d == mix(seed, 3) &&
+                 e == mix(seed, 4) && f == mix(seed, 5) && g == mix(seed, 6) && h == mix(seed, 7) &&
+                 i == mix(seed, 8) && j == mix(seed, 9) && k == mix(seed, 10) && l == mix(seed, 11);
     bool real = p == (double)(a >> 12) && q == (double)(b >> 12) && r == (double)(c >> 12) && s == (double)(d >> 12) &&
                 t == (double)(e >> 12) && u == (double)(f >> 12) && v == (double)(g >> 12) && w == (double)(h >> 12);
     return whole && real;
@@ -59,7 +61,7 @@ static void resume_first(void) {
 }
 
 /* Goal: callee-saved registers, whole and floating, belong to each context.
- * Method: thread and context both keep more values live than there are registers, over 1,000 switches back and forth. */
+ * Method: thread and context both keep more values live than there are registers, over 1,000 switches. */
 Test(context, switch_back_and_forth_keeps_all_values, .init = setup, .fini = teardown) {
     coroutine_start(&first, PN_STACK_BYTES_DEFAULT, values_entry);
     for (uint64_t seed = 1; seed <= 1000; seed++) {
@@ -278,8 +280,8 @@ static void second_rounding_entry(void) {
     coroutine_pause();
 }
 
-/* Goal: a context that keeps its environment starts with the initial one, finds its own again, and lends it to nobody: not to
- *       the thread, and not to another that keeps its own, also when one switches straight to the other.
+/* Goal: a context that keeps its environment starts with the initial one, finds its own again, and lends it to
+ * nobody: not to the thread, and not to another that keeps its own, also when one switches straight to the other.
  * Method: two keepers and the thread with four different rounding modes. */
 Test(context, float_env_asked_is_kept, .init = setup, .fini = teardown) {
     coroutine_start(&first, PN_STACK_BYTES_DEFAULT, rounding_entry);

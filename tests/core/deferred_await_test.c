@@ -352,7 +352,7 @@ Test(deferred_await, wait_for_nobody_is_a_deadlock) {
     int result = run_alone(main_deadlocked);
     char *text = stderr_catch_end(&caught);
     cr_assert_eq(result, 0);
-    cr_assert(strstr(text, "\"main\" waits for deferred"), "%s", text);
+    cr_assert(strstr(text, "\"main\" waits for deferred made at deferred_await_test.c:"), "%s", text);
     cr_assert(strstr(text, "a thread outside pirn_run()"), "%s", text);
     free(text);
 }

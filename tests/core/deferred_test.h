@@ -113,8 +113,7 @@ static inline int run_checked(void *body) {
     return 0;
 }
 
-/* Run `body` in a tasklet; at the end no deferred may be left, and exactly `expected_reports` reports have been made.
- * */
+/* Run `body` in a tasklet; at its end no deferred may be left, and `expected_reports` reports have been made. */
 static inline void run_with_reports(void (*body)(void), unsigned expected_reports) {
     pn_alone_use_virtual_clock(true);
     cr_assert_eq(pn_alone_run(run_checked, (void *)(uintptr_t)body), 0);

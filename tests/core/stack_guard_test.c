@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: each kind of guard can be had and guards, the best one is chosen, and running out of one falls back to the next, said
- *       in one line.
+ * What: each kind of guard can be had and guards, the best one is chosen, and running out of one falls back to the
+ *       next, said in one line.
  */
 #include "child.h"
 
@@ -39,8 +39,8 @@ static void put_many(pn_stack *all, unsigned count) {
     free(all);
 }
 
-/* Goal: under both kinds of guard that the kernel enforces, the last byte below a stack and the 64 KiB below it are out of
- *       reach, for the kernel too, and the stack's own bytes are not.
+/* Goal: under both kinds of guard that the kernel enforces, the last byte below a stack and the 64 KiB below it are
+ * out of reach, for the kernel too, and the stack's own bytes are not.
  * Method: ask the kernel to read them. */
 static void expect_guarded(pirn_guard guard) {
     stacks_setup(guard);
@@ -107,8 +107,8 @@ Test(stack_guard, intact_without_canary_is_true) {
     pn_stack_cache_fini(&stacks);
 }
 
-/* Goal: mprotect guards stop at half of the mappings a process may have: later stacks have a canary, one line says so with the
- *       cure, and the budget comes back with the stacks.
+/* Goal: mprotect guards stop at half of the mappings a process may have: later stacks have a canary, one line says so
+ * with the cure, and the budget comes back with the stacks.
  * Method: take stacks until one has a canary, a few more, look at the counts and at stderr; then the same again. */
 Test(stack_guard, mprotect_budget_spent_goes_on_with_canaries) {
     stderr_catch caught;
@@ -140,8 +140,8 @@ Test(stack_guard, mprotect_budget_spent_goes_on_with_canaries) {
     }
 }
 
-/* Goal: a million stacks of 64 KiB with the kernel's light guards fit the default limits: they cost next to no mappings, and no
- *       memory until they are used.
+/* Goal: a million stacks of 64 KiB with the kernel's light guards fit the default limits: they cost next to no
+ * mappings, and no memory until they are used.
  * Method: take them all, count mappings, and look at the guards of some. */
 Test(stack_guard, madvise_a_million_stacks_fit) {
     if (!has_madvise_guards()) {
@@ -167,7 +167,8 @@ static void lock_memory_then_get(void) {
         _exit(2);
     }
     pn_stack stack;
-    if (pn_stack_get(&stacks, PN_STACK_BYTES_DEFAULT, &stack) != 0 || stack.canary || is_readable((char *)stack.bottom - 1)) {
+    if (pn_stack_get(&stacks, PN_STACK_BYTES_DEFAULT, &stack) != 0 || stack.canary ||
+        is_readable((char *)stack.bottom - 1)) {
         _exit(3);
     }
     if (pn_stack_setup(PIRN_GUARD_MADVISE) == 0) {
@@ -178,8 +179,8 @@ static void lock_memory_then_get(void) {
     }
 }
 
-/* Goal: where the light guards are refused, stacks get mprotect ones: at the choice, and also later, when the program locked its
- *       memory after it. A guard that was asked for by name is refused with a line.
+/* Goal: where the light guards are refused, stacks get mprotect ones: at the choice, and also later, when the program
+ * locked its memory after it. A guard that was asked for by name is refused with a line.
  * Method: a child that calls mlockall(2), which forbids MADV_GUARD_INSTALL, before and after. */
 Test(stack_guard, madvise_refused_falls_back_to_mprotect) {
     if (is_sanitized()) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: a process that dies of a stack overflow, or of another fault, says first which tasklet it was and what to do; then it
- *       dies by that signal, and whoever handled it before still gets it.
+ * What: a process that dies of a stack overflow, or of another fault, says first which tasklet it was and what to do;
+ *       then it dies by that signal, and whoever handled it before still gets it.
  */
 #include "child.h"
 
@@ -71,9 +71,10 @@ static void overflow_mprotect(void) {
 /* Goal: endless recursion under mprotect guards is reported with name, size and cure, and dies by SIGSEGV.
  * Method: a child does it. */
 Test(stack_overflow, recursion_mprotect_guard_is_named) {
-    expect_line(overflow_mprotect, SIGSEGV,
-                "pirn: tasklet 44 \"req /chat\" overflowed its 64 KiB stack (guard page hit). Spawn it with .stack_bytes = "
-                "262144, or run with a larger stack_bytes. Guard: mprotect.\n");
+    expect_line(
+        overflow_mprotect, SIGSEGV,
+        "pirn: tasklet 44 \"req /chat\" overflowed its 64 KiB stack (guard page hit). Spawn it with .stack_bytes = "
+        "262144, or run with a larger stack_bytes. Guard: mprotect.\n");
 }
 
 static void overflow_madvise(void) {
@@ -97,7 +98,8 @@ Test(stack_overflow, recursion_madvise_guard_is_named) {
     free(end.text);
 }
 
-/* A few kilobytes deeper at each try, until the bottom is overwritten: over the end of the stack, not of the gap below it. */
+/* A few kilobytes deeper at each try, until the bottom is overwritten: over the end of the stack, not of the gap
+ * below it. */
 static void recurse_a_little_entry(void) {
     pn_context_entered(&running->context);
     bottomless = 0;
@@ -119,9 +121,10 @@ static void overflow_canary(void) {
 /* Goal: under canaries an overflow is found at the next switch and reported alike; that is a panic, hence SIGABRT.
  * Method: a child recurses just over the bottom, comes back, switches and looks. */
 Test(stack_overflow, recursion_canary_is_named) {
-    expect_line(overflow_canary, SIGABRT,
-                "pirn: tasklet 44 \"req /chat\" overflowed its 64 KiB stack (canary overwritten). Spawn it with .stack_bytes = "
-                "262144, or run with a larger stack_bytes. Guard: canary.\n");
+    expect_line(
+        overflow_canary, SIGABRT,
+        "pirn: tasklet 44 \"req /chat\" overflowed its 64 KiB stack (canary overwritten). Spawn it with .stack_bytes = "
+        "262144, or run with a larger stack_bytes. Guard: canary.\n");
 }
 
 static void smash_canary_then_fault_entry(void) {
@@ -145,7 +148,8 @@ Test(stack_overflow, fault_with_dead_canary_is_called_an_overflow) {
 static __attribute__((noinline)) void use_large_frame(void) {
     char frame[300 << 10];
     __asm__ volatile("" : : "r"(frame) : "memory"); /* all of it is needed, for all that a compiler knows */
-    frame[0] = 1; /* the far end: without -fstack-clash-protection the first byte that is touched, 236 KiB below the stack */
+    /* The far end: without -fstack-clash-protection the first byte that is touched, 236 KiB below the stack. */
+    frame[0] = 1;
     __asm__ volatile("" : : "r"(frame) : "memory");
 }
 
@@ -194,7 +198,8 @@ static void overflow_second_thread(void) {
 /* Goal: every thread that was set up reports, not only the first.
  * Method: the main thread is set up too; a second one overflows. */
 Test(stack_overflow, second_thread_is_named_too) {
-    expect_line(overflow_second_thread, SIGSEGV, "pirn: tasklet 44 \"req /chat\" overflowed its 64 KiB stack (guard page hit).");
+    expect_line(overflow_second_thread, SIGSEGV,
+                "pirn: tasklet 44 \"req /chat\" overflowed its 64 KiB stack (guard page hit).");
 }
 
 /* ---- other faults ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: stacks are of the size asked for, cut and reused in the right order, cost no system call when warm, and give their
- *       memory back.
+ * What: stacks are of the size asked for, cut and reused in the right order, cost no system call when warm, and give
+ *       their memory back.
  */
 #include "child.h"
 
@@ -31,11 +31,12 @@ static void touch(const pn_stack *stack) {
 
 /* ---- sizes ---- */
 
-/* Goal: a stack has at least the bytes asked for, in whole pages, all of them usable, and the smallest is not too small.
+/* Goal: a stack has at least the bytes asked for, in whole pages, all of them usable, and the smallest is not too
+ * small.
  * Method: ask for sizes around every edge there is. */
 Test(stack, get_any_size_gives_that_much, .init = setup, .fini = teardown) {
-    static const size_t sizes[] = {1,     16384,  16385,       20480,        65535,           65536,
-                                   65537, 100000, 256u << 10, (1u << 20) + 1, 64u << 20};
+    static const size_t sizes[] = {1,     16384,  16385,     20480,     65535,         65536,
+                                   65537, 100000, 256 << 10, 512 << 10, (1 << 20) + 1, 64 << 20};
     uintptr_t page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         pn_stack stack;
@@ -144,8 +145,8 @@ Test(stack, get_many_are_apart_and_guarded, .init = setup, .fini = teardown) {
 
 /* ---- what it costs ---- */
 
-/* From here on the kernel kills this process for any system call of this thread but the one that ends it. (Strict seccomp would
- * allow only the end of the thread, and sanitizers have threads of their own.) */
+/* From here on the kernel kills this process for any system call of this thread but the one that ends it. (Strict
+ * seccomp would allow only the end of the thread, and sanitizers have threads of their own.) */
 static void forbid_system_calls(void) {
     struct sock_filter rules[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -233,9 +234,10 @@ static size_t pages_of_burst(void) {
     return present;
 }
 
-/* Goal: after a burst the memory goes back to the system but for a small reserve, which is the end that is used next; the
- *       guards are not given back with it.
- * Method: touch three pages of each of 500 stacks, put them back, trim, count pages; look at the guards; use all again. */
+/* Goal: after a burst the memory goes back to the system but for a small reserve, which is the end that is used next;
+ * the guards are not given back with it.
+ * Method: touch three pages of each of 500 stacks, put them back, trim, count pages; look at the guards; use all
+ * again. */
 Test(stack, trim_after_a_burst_gives_memory_back, .init = setup, .fini = teardown) {
     put_burst();
     cr_assert_eq(pages_of_burst(), 3 * BURST);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: promises about the whole program, looked at from outside, in the real pirn-web: idle costs nothing, and which threads there
- *       are.
+ * What: promises about the whole program, looked at from outside, in the real pirn-web: idle costs nothing, and which
+ *       threads there are.
  */
 #include <arpa/inet.h>
 #include <dirent.h>

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Runs in: release
 #
-# syscalls_test.sh BUILD_DIR: who makes the system calls on connections. With the reactor's policy the workers make no read, write or
-# accept on them; with the workers' policy the reactor makes none. Traced with strace while curl asks.
+# syscalls_test.sh BUILD_DIR: who makes the system calls on connections. With the reactor's policy the workers make no
+# read, write or accept on them; with the workers' policy the reactor makes none. Traced with strace while curl asks.
 set -u
 build=${1:-${PIRN_BUILD_DIR:-build/release}}
 work=$(mktemp -d)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: tests of reactor_thread/http_fetch.c and http_engine.c: pages fetched from a real server over the loopback, in every mode.
+ * What: tests of reactor_thread/http_fetch.c and http_engine.c: pages fetched from a real server over the loopback, in
+ *       every mode.
  */
 #include "engine.h"
 #include "http_peer.h"
@@ -138,7 +139,8 @@ static int fetch_failures(void *arg) {
 }
 
 /* Goal: each way to fail gives its code and a readable reason, and the bound on a page is exact.
- * Method: nobody listens, malformed and foreign URLs, a cut body, a page one byte too long, words that would split a request. */
+ * Method: nobody listens, malformed and foreign URLs, a cut body, a page one byte too long, words that would split a
+ *       request. */
 Test(http_fetch, failures_have_code_and_reason, .init = setup, .fini = teardown, .timeout = 30) {
     in_every_mode(fetch_failures, NULL);
 }
@@ -167,12 +169,11 @@ static bool nothing_is_out(void *context) {
 }
 
 static bool has_requests(void *context) {
-    return http_peer_requests(peer) == *(unsigned *)context;
+    return http_peer_requests(peer) >= *(unsigned *)context;
 }
 
-static bool has_none_open(void *context) {
-    (void)context;
-    return http_peer_open(peer) == 0;
+static bool has_open(void *context) {
+    return http_peer_open(peer) == *(unsigned *)context;
 }
 
 static int cancel_fetches(void *arg) {
@@ -192,14 +193,14 @@ static int cancel_fetches(void *arg) {
         wait_until(nothing_is_out, NULL);
         seen = http_peer_requests(peer);
     }
-    wait_until(has_none_open, NULL);
+    wait_until(has_open, &(unsigned){0});
     expect_page(url("/hello"), NULL, 200, "text/plain", "Hello, world!");
     return 0;
 }
 
 /* Goal: a deadline or cancel ends the transfer itself: record and connection are gone, and the client goes on.
- * Method: hundreds of fetches from a target that never answers, given up at once, while connecting and while waiting; the
- *         server sees all connections closed; a plain fetch works afterwards. */
+ * Method: hundreds of fetches from a target that never answers, given up at once, while connecting and while waiting;
+ *         the server sees all connections closed; a plain fetch works afterwards. */
 Test(http_fetch, cancel_ends_the_transfer, .init = setup, .fini = teardown, .timeout = 120) {
     in_every_mode(cancel_fetches, NULL);
 }
@@ -217,8 +218,8 @@ static int fetch_a_flock(void *arg) {
         flock[i] = pirn_http_fetch(i % 2 ? local : url("/never"), NULL);
     }
     wait_until(has_requests, &wanted);
+    wait_until(has_open, &(unsigned){FLOCK}); /* the first connection is one of them */
     cr_assert_eq(count_threads(), threads);
-    cr_assert_eq(http_peer_open(peer), FLOCK, "the first connection is one of them");
     for (unsigned i = 0; i < FLOCK; i++) {
         pirn_result result;
         cr_assert_eq(pirn_await_take(flock[i], &result, PIRN_NOW), PIRN_EAGAIN);
@@ -274,8 +275,8 @@ static int leave_fetches(void *arg) {
 }
 
 /* Goal: the end of the runtime fails what is under way and is not held up by a dead name server.
- * Method: main returns with one fetch unanswered and one whose lookup never comes back; both fail with PIRN_ECLOSED, one line
- *         names the lookup, and the next runtimes of the process fetch. */
+ * Method: main returns with one fetch unanswered and one whose lookup never comes back; both fail with PIRN_ECLOSED,
+ *         one line names the lookup, and the next runtimes of the process fetch. */
 Test(http_fetch, shutdown_fails_fetches_and_leaves_a_stuck_lookup, .init = setup, .fini = teardown, .timeout = 60) {
     for (int which = 0; which < ENGINE_MODES; which++) {
         int status[2] = {1, 1};

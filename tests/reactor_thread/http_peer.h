@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: a small HTTP/1.1 server on a thread of its own, for tests of the client: real sockets on the loopback, answers by path.
- *       /hello /missing /untyped /big/BYTES /redirect /echo /cut (closes in the middle of the body) /never (no answer)
+ * What: a small HTTP/1.1 server on a thread of its own, for tests of the client: real sockets on the loopback, answers
+ *       by path. /hello /missing /untyped /big/BYTES /redirect /echo /cut (closes in the middle of the body) /never (no
+ *       answer)
  * Threads: start and stop: the test's main thread; the rest any.
  */
 #ifndef REACTOR_HTTP_PEER_H

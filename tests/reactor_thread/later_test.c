@@ -107,8 +107,8 @@ static int race_cancel_with_fire(void *arg) {
 }
 
 /* Goal: a cancel that races with the fire gives exactly one outcome, and the request outlives both sides.
- * Method: cancel at once, after a yield and after short sleeps; every await ends with 0 or PIRN_ECANCELED, no record stays
- *         out, and the sanitizer builds see every free. */
+ * Method: cancel at once, after a yield and after short sleeps; every await ends with 0 or PIRN_ECANCELED, no record
+ *         stays out, and the sanitizer builds see every free. */
 Test(later, cancel_racing_with_fire_has_one_outcome, .timeout = 60) {
     in_every_mode(race_cancel_with_fire, NULL);
 }

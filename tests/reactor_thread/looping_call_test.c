@@ -65,7 +65,8 @@ static int skip_for_the_call(void *arg) {
     return 0;
 }
 
-/* Goal: ticks missed while the call runs are skipped, and the next is a whole multiple strictly later (test_callbackTimeSkips).
+/* Goal: ticks missed while the call runs are skipped, and the next is a whole multiple strictly later
+ * (test_callbackTimeSkips).
  * Method: interval 0.5 s, calls that take 2 s and 1 s: called at 0, 2.5 and 4. */
 Test(looping_call, slow_call_skips_the_missed_ticks) {
     alone(skip_for_the_call);
@@ -140,7 +141,8 @@ static int stop_before_the_first(void *arg) {
     return 0;
 }
 
-/* Goal: a call stopped in its first sleep is never called, and its deferred fires at once (testStoppingBeforeDelayedStart).
+/* Goal: a call stopped in its first sleep is never called, and its deferred fires at once
+ * (testStoppingBeforeDelayedStart).
  * Method: `now` false, an hour to go, stop twice: the deferred has fired and the clock did not move. */
 Test(looping_call, stop_before_the_delayed_start_calls_nothing) {
     alone(stop_before_the_first);
@@ -237,7 +239,8 @@ static int stop_spares_the_wait(void *arg) {
 }
 
 /* Goal: stop waits for the call that runs, and does not strike its waits (testWaitDeferred).
- * Method: stop while the call waits on a channel: nothing ends; send: the call gets its value, then the deferred fires. */
+ * Method: stop while the call waits on a channel: nothing ends; send: the call gets its value, then the deferred
+ *       fires. */
 Test(looping_call, stop_lets_a_waiting_call_finish) {
     alone(stop_spares_the_wait);
 }
@@ -290,7 +293,8 @@ static int leave_loops_behind(void *arg) {
     return 0;
 }
 
-/* Goal: released, cancelled before its first turn, or cut off by the end of the program: each loop ends, and its deferred fires.
+/* Goal: released, cancelled before its first turn, or cut off by the end of the program: each loop ends, and its
+ * deferred fires.
  * Method: three given up in different states, in every mode, with a drain that a loop must not hold up. */
 Test(looping_call, loops_given_up_end_with_their_program, .timeout = 30) {
     for (int which = 0; which < ENGINE_MODES; which++) {

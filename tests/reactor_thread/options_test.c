@@ -54,7 +54,8 @@ static void expect_refused(const pirn_options *options, const char *line) {
 /* Goal: each option out of its range gives PIRN_EINVAL and one line that names it and the range.
  * Method: compare the whole line for each option. */
 Test(options, option_out_of_range_is_named) {
-    expect_refused(&(pirn_options){.workers = 65}, "pirn: option workers is 65: it must be 0 (the default), or 1 to 64\n");
+    expect_refused(&(pirn_options){.workers = 65},
+                   "pirn: option workers is 65: it must be 0 (the default), or 1 to 64\n");
     expect_refused(&(pirn_options){.reactors = 2}, "pirn: option reactors is 2: it must be 1 in this version\n");
     expect_refused(&(pirn_options){.mode = (pirn_mode)7}, "pirn: option mode is 7: it must be 0 to 1\n");
     expect_refused(&(pirn_options){.poll = (pirn_poll)2}, "pirn: option poll is 2: it must be 0 to 1\n");

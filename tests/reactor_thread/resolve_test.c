@@ -70,7 +70,8 @@ static int resolve_numbers(void *arg) {
 }
 
 /* Goal: numeric addresses of both families are answered at once, with the port, without a thread.
- * Method: compare text and port of the answers; the deferred has fired when the call returns; the threads are counted. */
+ * Method: compare text and port of the answers; the deferred has fired when the call returns; the threads are
+ *       counted. */
 Test(resolve, number_is_answered_at_once, .timeout = 30) {
     in_every_mode(resolve_numbers, NULL);
 }
@@ -111,7 +112,8 @@ static int give_up_a_stuck_one(void *arg) {
 }
 
 /* Goal: a caller's deadline holds although the resolver hangs; others go on, and so does the end of the runtime.
- * Method: a name that never comes back, given up after 5 ms; another name is answered; pirn_run returns with one line. */
+ * Method: a name that never comes back, given up after 5 ms; another name is answered; pirn_run returns with one
+ *       line. */
 Test(resolve, stuck_lookup_holds_nobody_up, .timeout = 60) {
     for (int which = 0; which < ENGINE_MODES; which++) {
         pirn_options options = engine_options(which);

@@ -87,7 +87,8 @@ static int leave_a_worker(void *arg) {
 }
 
 /* Goal: a drain lets the rest finish, and ends with it, not with its time.
- * Method: a tasklet that needs 20 ms, a drain of an hour: it finished, and the test's limit shows that nobody waited on. */
+ * Method: a tasklet that needs 20 ms, a drain of an hour: it finished, and the test's limit shows that nobody waited
+ *       on. */
 Test(shutdown, drain_lets_the_rest_finish, .timeout = 30) {
     for (int which = 0; which < ENGINE_MODES; which++) {
         witness seen;
@@ -200,7 +201,8 @@ static int leave_a_stubborn_one(void *arg) {
 }
 
 /* Goal: a tasklet that will not end is named, once, and waited for.
- * Method: one that shields itself for six seconds; a line names it and what it waits for, and pirn_run returns after it. */
+ * Method: one that shields itself for six seconds; a line names it and what it waits for, and pirn_run returns after
+ *       it. */
 Test(shutdown, stubborn_tasklet_is_named, .timeout = 60) {
     witness seen;
     captured said = capture_begin();
@@ -301,8 +303,8 @@ static int leave_messages(void *arg) {
 }
 
 /* Goal: no message is under way when the threads take themselves apart.
- * Method: two hundred deferreds that are fired and given up on another worker while main returns; the sanitizer builds find
- *         what was not delivered as a leak. A drain lets the far tasklets begin. */
+ * Method: two hundred deferreds that are fired and given up on another worker while main returns; the sanitizer builds
+ *         find what was not delivered as a leak. A drain lets the far tasklets begin. */
 Test(shutdown, messages_under_way_are_delivered, .timeout = 60) {
     unsigned rounds = (unsigned)pirn_test_count(100, 5);
     for (unsigned i = 0; i < rounds; i++) {

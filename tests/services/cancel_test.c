@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: a client that vanishes cancels its request wherever that is parked: in a database, in an HTTP fetch, in a chat; and
- *       nothing of it is left: connections of the pool, transfers, tasklets, records.
+ * What: a client that vanishes cancels its request wherever that is parked: in a database, in an HTTP fetch, in a chat;
+ *       and nothing of it is left: connections of the pool, transfers, tasklets, records.
  */
 #include <stdatomic.h>
 #include <unistd.h>
@@ -74,7 +74,8 @@ static void wait_until(atomic_uint *count, unsigned goal) {
     }
 }
 
-/* One client that asks for `path`, waits until its request is parked, and vanishes. Returns how long the request then lived. */
+/* One client that asks for `path`, waits until its request is parked, and vanishes. Returns how long the request then
+ * lived. */
 static int64_t vanish(const stage *s, const char *path, unsigned number) {
     char text[128];
     pirn_socket client;
@@ -82,7 +83,8 @@ static int64_t vanish(const stage *s, const char *path, unsigned number) {
     int length = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
     TEST_CHECK(pirn_write(client, text, (size_t)length, NULL, PIRN_FOREVER) == 0);
     wait_until(&entered, number + 1);
-    TEST_CHECK(pirn_sleep_until(pirn_after(number % 7 * 50 * PIRN_MICROSECOND)) == 0); /* near the park, or well in it */
+    /* near the park, or well in it */
+    TEST_CHECK(pirn_sleep_until(pirn_after(number % 7 * 50 * PIRN_MICROSECOND)) == 0);
     pirn_time begun = pirn_now();
     TEST_CHECK(pirn_close(client) == 0);
     wait_until(&ended, number + 1);
@@ -148,8 +150,10 @@ static int everywhere_parked(void *arg) {
 }
 
 Test(cancel, vanished_client_frees_all_it_held, .timeout = 240) {
-    /* Goal: the three parks of the seeds' page under 1,000 vanishing clients each: all cancelled, nothing leaks (rules 4, 17).
-     * Method: a real database with a statement of ten seconds, a server that never answers, a chat where nobody speaks. */
+    /* Goal: the three parks of the seeds' page under 1,000 vanishing clients each: all cancelled, nothing leaks (rules
+     * 4, 17).
+     * Method: a real database with a statement of ten seconds, a server that never answers, a chat where nobody
+     *       speaks. */
     char folder[] = "/tmp/pirn-cancel-XXXXXX", path[64];
     cr_assert(mkdtemp(folder) != NULL);
     snprintf(path, sizeof path, "%s/db", folder);

@@ -21,16 +21,19 @@ static void drain_client(client *c) {
     }
 }
 
+#define POST    "POST /echo HTTP/1.1\r\nHost: a\r\n"
+#define CHUNKED "Transfer-Encoding: chunked\r\n"
+#define SLOW    GET_TEXT("/slow")
+
 static int smuggled_second(void *arg) {
     (void)arg;
     static const char *const attacks[] = {
-        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /slow "
-        "HTTP/1.1\r\n\r\n",
-        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\nGET /slow HTTP/1.1\r\n\r\n",
-        "POST /echo HTTP/1.1\r\nHost: a\r\nX: y\r\n Content-Length: 30\r\n\r\nGET /slow HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET /hello HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\nGET /slow HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET /hello HTTP/1.1\nHost: a\n\nGET /slow HTTP/1.1\r\nHost: a\r\n\r\n",
-        "POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /slow HTTP/1.1\r\nHost: a\r\n\r\n",
+        POST "Content-Length: 4\r\n" CHUNKED "\r\n0\r\n\r\n" SLOW,
+        POST "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n" SLOW,
+        POST "X: y\r\n Content-Length: 30\r\n\r\n" SLOW,
+        "GET /hello HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" SLOW,
+        "GET /hello HTTP/1.1\nHost: a\n\n" SLOW,
+        "POST /echo HTTP/1.0\r\n" CHUNKED "\r\n0\r\n\r\n" SLOW,
     };
     site s;
     client c;

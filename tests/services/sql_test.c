@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the SQL pool on real SQLite files: rows and values, errors, order, deadlines, cancellation, transactions, close. It stands
- *       for services/sql_pool.c, sql_query.c, sql_sqlite.c and sql_rows.c, which only work together.
+ * What: the SQL pool on real SQLite files: rows and values, errors, order, deadlines, cancellation, transactions,
+ *       close. It stands for services/sql_pool.c, sql_query.c, sql_sqlite.c and sql_rows.c, which only work together.
  * Each test runs in threaded and in single mode, in a folder of its own.
  */
 #include "test.h"
@@ -12,7 +12,8 @@
 #include <pirn.h>
 #include <pirn/sql.h>
 
-#define SLOW "with recursive n(i) as (select 1 union all select i + 1 from n where i < 10000000000) select count(*) from n"
+#define SLOW                                                                                                           \
+    "with recursive n(i) as (select 1 union all select i + 1 from n where i < 10000000000) select count(*) from n"
 
 /* ---- surroundings ---- */
 
@@ -21,7 +22,7 @@ typedef struct surroundings {
     pirn_sql_options options;
     char folder[64];
     char path[96];
-    char reported[300]; /* by the error handler                                                           */
+    char reported[300]; /* by the error handler */
 } surroundings;
 
 static surroundings around;
@@ -142,8 +143,9 @@ static void wait_none_free(pirn_sql_pool *pool) {
 
 static void check_rows(pirn_sql_pool *pool) {
     pirn_sql_rows *rows = NULL;
-    int status = pirn_sql_query(pool, "select 42 as answer, 1.5 as half, 'yarn' as word, x'00ff' as raw, null as none "
-                                      "union all select -1, -2.5, '', x'', null",
+    int status = pirn_sql_query(pool,
+                                "select 42 as answer, 1.5 as half, 'yarn' as word, x'00ff' as raw, null as none "
+                                "union all select -1, -2.5, '', x'', null",
                                 NULL, 0, &rows, PIRN_FOREVER);
     cr_assert_eq(status, 0);
     cr_assert_eq(pirn_sql_row_count(rows), 2);
@@ -181,10 +183,8 @@ static void check_parameters(pirn_sql_pool *pool) {
     static const char with_nul[] = "a\0b";
     must(pool, "create table t(i, r, s, b, n)");
     const pirn_sql_value values[] = {
-        pirn_sql_int(INT64_MIN),
-        {PIRN_SQL_REAL, 0, 0.25, NULL, 0},
-        pirn_sql_text(attack),
-        {PIRN_SQL_TEXT, 0, 0, with_nul, 3},
+        pirn_sql_int(INT64_MIN), {PIRN_SQL_REAL, 0, 0.25, NULL, 0},
+        pirn_sql_text(attack),   {PIRN_SQL_TEXT, 0, 0, with_nul, 3},
         pirn_sql_text(NULL),
     };
     pirn_sql_rows *rows = NULL;
@@ -234,10 +234,11 @@ Test(sql, rows_of_all_sizes_stay_whole, .timeout = 60) {
 
 static void check_rows_max(pirn_sql_pool *pool) {
     pirn_sql_rows *rows = NULL;
-    cr_assert_eq(pirn_sql_query(pool, "select 1 union all select 2 union all select 3", NULL, 0, &rows, PIRN_FOREVER), 0);
+    cr_assert_eq(pirn_sql_query(pool, "select 1 union all select 2 union all select 3", NULL, 0, &rows, PIRN_FOREVER),
+                 0);
     pirn_sql_rows_drop(rows);
-    int status = pirn_sql_query(pool, "select 1 union all select 2 union all select 3 union all select 4", NULL, 0, &rows,
-                                PIRN_FOREVER);
+    int status = pirn_sql_query(pool, "select 1 union all select 2 union all select 3 union all select 4", NULL, 0,
+                                &rows, PIRN_FOREVER);
     cr_assert_eq(status, PIRN_ELIMIT);
     cr_assert_null(rows);
     cr_assert_eq(number(pool, "select 7"), 7);
@@ -414,8 +415,8 @@ static void check_fifo(pirn_sql_pool *pool) {
     cr_assert_eq(pirn_sql_waiting(pool), 0);
 }
 
-/* Goal: who asked first is served first.
- * Method: one connection kept by a slow query, six that wait in a known order; let go, and look at the order of their ends. */
+/* Goal: who asked first is served first. Method: one connection kept by a slow query, six that wait in a known order;
+ * let go, and look at the order of their ends. */
 Test(sql, waiters_are_served_in_order, .timeout = 30) {
     run_pool(1, check_fifo);
 }
@@ -511,8 +512,8 @@ static void check_deadline_waiting(pirn_sql_pool *pool) {
     wait_all_free(pool, 1);
 }
 
-/* Goal: who waits for a connection can leave the queue.
- * Method: one connection, kept; a waiter with a deadline, one that is cancelled; the queue is empty at once each time. */
+/* Goal: who waits for a connection can leave the queue. Method: one connection, kept; a waiter with a deadline, one
+ * that is cancelled; the queue is empty at once each time. */
 Test(sql, waiting_for_a_connection_ends_early, .timeout = 30) {
     run_pool(1, check_deadline_waiting);
 }
@@ -540,8 +541,8 @@ static void check_cancel_often(pirn_sql_pool *pool) {
     cr_assert_eq(number(pool, "select 9"), 9);
 }
 
-/* Goal: whenever the cancel comes, the connection comes back, once.
- * Method: three queries over two connections, one of hours, cancelled after 0 to 6 turns, a thousand times; all free in the end. */
+/* Goal: whenever the cancel comes, the connection comes back, once. Method: three queries over two connections, one of
+ * hours, cancelled after 0 to 6 turns, a thousand times; all free in the end. */
 Test(sql, cancel_at_any_moment_keeps_all_connections, .timeout = 120) {
     run_pool(2, check_cancel_often);
 }
@@ -650,8 +651,8 @@ static void check_transactions(pirn_sql_pool *pool) {
     cr_assert_eq(number(pool, "select count(*) from t"), 4);
 }
 
-/* Goal: all or nothing, and the argument is destroyed once on every way.
- * Method: a body that writes, then succeeds, fails, meets a bad statement, is interrupted and ignores it, or commits itself. */
+/* Goal: all or nothing, and the argument is destroyed once on every way. Method: a body that writes, then succeeds,
+ * fails, meets a bad statement, is interrupted and ignores it, or commits itself. */
 Test(sql, transaction_commits_only_on_success, .timeout = 30) {
     run_pool(1, check_transactions);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: deferreds and processors between workers under real preemption: who fires first, awaits that give up while the answer
- *       is on the way, cancels, last releases, and deferreds that wait for one of another home. Every value made is
- *       destroyed once, and no deferred is left.
+ * What: deferreds and processors between workers under real preemption: who fires first, awaits that give up while the
+ *       answer is on the way, cancels, last releases, and deferreds that wait for one of another home. Every value made
+ *       is destroyed once, and no deferred is left.
  * Threads: four workers, and the same programs on one.
  */
 #include <stdatomic.h>
@@ -182,7 +182,8 @@ static int await_from_everywhere(void *arg) {
     return 0;
 }
 
-/* Goal: every await elsewhere ends once, with the result or its own end, however the deadline, a cancel and the answer race; nothing is lost.
+/* Goal: every await elsewhere ends once, with the result or its own end, however the deadline, a cancel and the answer
+ * race; nothing is lost.
  * Method: deadlines about as long as the answer takes, on four workers; the holder that fires releases first. */
 Test(deferred_stress, awaits_elsewhere_end_once, .timeout = 120) {
     run_on_four_and_on_one(await_from_everywhere);
@@ -265,7 +266,8 @@ static int wait_for_other_homes(void *arg) {
     return 0;
 }
 
-/* Goal: a callback may return a deferred of another worker: its result moves over once, or is destroyed there when the wait was given up.
+/* Goal: a callback may return a deferred of another worker: its result moves over once, or is destroyed there when the
+ * wait was given up.
  * Method: inner ones of all homes, fired by all workers, some with a deadline that often comes first. */
 Test(deferred_stress, inner_of_another_home_is_waited_for, .timeout = 120) {
     run_on_four_and_on_one(wait_for_other_homes);
@@ -296,7 +298,8 @@ static int call_often(void *arg) {
         pirn_time deadline = i % 4 == 0 ? pirn_after((int64_t)(i % 64) * PIRN_MICROSECOND) : PIRN_FOREVER;
         unsigned number = (unsigned)i;
         int code = pirn_processor_call(c->processor, make_value(number), destroy_value, &out, deadline);
-        TEST_CHECK(code == 0 || (i % 4 == 0 && (code == PIRN_ETIMEDOUT || code == PIRN_EAGAIN)) || code == PIRN_ECLOSED);
+        TEST_CHECK(code == 0 || (i % 4 == 0 && (code == PIRN_ETIMEDOUT || code == PIRN_EAGAIN)) ||
+                   code == PIRN_ECLOSED);
         TEST_CHECK(code != 0 || *(unsigned *)out.value == number + 1);
         c->answered += code == 0;
         pirn_result_drop(&out);
@@ -331,8 +334,9 @@ static int call_from_everywhere(void *arg) {
     return 0;
 }
 
-/* Goal: a serial processor answers callers of all workers, some of whom give up, through a queue of two, and a stop under load; no request
- * or answer is lost or destroyed twice. Method: eight clients; the action counts without atomics. */
+/* Goal: a serial processor answers callers of all workers, some of whom give up, through a queue of two, and a stop
+ * under load; no request or answer is lost or destroyed twice. Method: eight clients; the action counts without
+ * atomics. */
 Test(deferred_stress, processor_serves_all_workers, .timeout = 120) {
     run_on_four_and_on_one(call_from_everywhere);
 }

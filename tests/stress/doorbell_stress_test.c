@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the litmus test of the doorbell: a sleeper and a ringer race a million times through the store-load pair, and no wake-up is
- *       lost. There is no backstop: the sleeper sleeps without a deadline, so one lost wake-up stops the test for ever
- *       and the time limit fails it.
+ * What: the litmus test of the doorbell: a sleeper and a ringer race a million times through the store-load pair, and
+ *       no wake-up is lost. There is no backstop: the sleeper sleeps without a deadline, so one lost wake-up stops the
+ *       test for ever and the time limit fails it.
  */
 #include "test.h"
 
@@ -85,7 +85,8 @@ static void *answer(void *arg) {
 }
 
 /* Goal: with both sides sleeping whenever they have nothing, every message wakes its receiver.
- * Method: one message goes to and fro a million times; each side sleeps without a deadline. The rounds arrive, or the test hangs. */
+ * Method: one message goes to and fro a million times; each side sleeps without a deadline. The rounds arrive, or the
+ *       test hangs. */
 Test(doorbell_stress, ping_pong_of_sleepers_loses_no_wake_up, .timeout = 300) {
     rounds = pirn_test_count(1000000, 2000);
     seed = (uint64_t)time(NULL);
@@ -131,8 +132,8 @@ static void *post_many(void *arg) {
 }
 
 /* Goal: with several ringers no wake-up is lost, and each sleep is rung once at most.
- * Method: three threads post as they like; the sleeper sleeps without a deadline until it has all. The writes that the ringers
- *         counted are the wakes that the sleeper counted. */
+ * Method: three threads post as they like; the sleeper sleeps without a deadline until it has all. The writes that the
+ *         ringers counted are the wakes that the sleeper counted. */
 Test(doorbell_stress, several_ringers_wake_one_sleeper, .timeout = 300) {
     per_poster = pirn_test_count(300000, 1000);
     seed = (uint64_t)time(NULL);

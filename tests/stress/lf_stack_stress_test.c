@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the lock-free stack and the inbox over it among threads: several producers, one consumer, real preemption. Runs over both
- *       builds of lf_stack.h; under TSan it also shows that the hand-over orders what the messages hold.
+ * What: the lock-free stack and the inbox over it among threads: several producers, one consumer, real preemption. Runs
+ *       over both builds of lf_stack.h; under TSan it also shows that the hand-over orders what the messages hold.
  */
 #include "test.h"
 
@@ -83,8 +83,8 @@ static void *produce(void *arg) {
 }
 
 /* Goal: nothing is lost or doubled, each producer's order holds, and contents arrive with their message.
- * Method: four producers push single messages and chains of random length; the consumer drains until it has all of them, and each
- *         delivery checks its number, then overwrites its message. */
+ * Method: four producers push single messages and chains of random length; the consumer drains until it has all of
+ *         them, and each delivery checks its number, then overwrites its message. */
 Test(lf_stack_stress, many_producers_one_consumer_conserve_order_and_count, .timeout = 300) {
     per_producer = pirn_test_count(500000, 2000);
     seed = (uint64_t)time(NULL);

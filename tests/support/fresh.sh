@@ -3,9 +3,9 @@
 #
 # fresh.sh: ./dev run and ./dev test on a minimal Debian 12 that this script makes in a scratch folder and removes.
 #
-# What comes in from here: the committed tree (git clone), the addresses of apt's mirrors, the resolver. Nothing is bound in.
-# Runs as root. In namespaces of its own where the kernel lets it, so that whatever happens nothing stays mounted or running;
-# without them it mounts nothing, and ends what it started itself.
+# What comes in from here: the committed tree (git clone), the addresses of apt's mirrors, the resolver. Nothing is
+# bound in. Runs as root. In namespaces of its own where the kernel lets it, so that whatever happens nothing stays
+# mounted or running; without them it mounts nothing, and ends what it started itself.
 # Ends with the count line of ./dev test; exits 0 only when both commands did what they promise.
 set -eu
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the runner behind test.h where Criterion cannot run: forks one child per test, several at once, and judges each by
- *       how it ended. Command line and TAP file as Criterion's, as far as ./dev uses them.
+ * What: the runner behind test.h where Criterion cannot run: forks one child per test, several at once, and judges each
+ *       by how it ended. Command line and TAP file as Criterion's, as far as ./dev uses them.
  * Threads: one, so that fork() is safe; a test's own threads live in its child.
  * States: of a test: waiting -> running (a pid) -> passed, failed or skipped.
- * Invariants: a child that ends in any way but the one its test expects has failed; so has one that outlives its time limit.
+ * Invariants: a child that ends in any way but the one its test expects has failed; so has one that outlives its time
+ *       limit.
  */
 #include "runner.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the one include of every C test. It is Criterion, or under ThreadSanitizer, where Criterion cannot run, a runner
- *       of our own with the same few words: Test with .init .fini .signal .exit_code .timeout .disabled, and cr_assert,
- *       cr_expect and their kin. Other features of Criterion are not used, so the same tests run in both.
+ * What: the one include of every C test. It is Criterion, or under ThreadSanitizer, where Criterion cannot run, a
+ *       runner of our own with the same few words: Test with .init .fini .signal .exit_code .timeout .disabled, and
+ *       cr_assert, cr_expect and their kin. Other features of Criterion are not used, so the same tests run in both.
  * Threads: assertions on the test's main thread or inside its tasklets; a failed one ends the test's process.
  */
 #ifndef PIRN_TEST_H

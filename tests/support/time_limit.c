@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: a time limit for each Criterion test that names none. Criterion's own --timeout does nothing in version 2.4.1, and a
- *       test that hangs would then take the whole program with it.
+ * What: a time limit for each Criterion test that names none. Criterion's own --timeout does nothing in version 2.4.1,
+ *       and a test that hangs would then take the whole program with it.
  * Threads: the runner's, before the first test.
  */
 #include <criterion/criterion.h>
