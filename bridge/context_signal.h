@@ -12,8 +12,8 @@
 
 typedef struct pn_interrupted {
     uintptr_t instruction;
-    uintptr_t stack; /* the stack pointer                                                                */
-    uintptr_t frame; /* the frame pointer: where its caller's frame pointer and return address stand      */
+    uintptr_t stack; /* the stack pointer */
+    uintptr_t frame; /* the frame pointer: where its caller's frame pointer and return address stand */
 } pn_interrupted;
 
 static inline pn_interrupted pn_interrupted_at(const void *signal_context) {
@@ -28,7 +28,7 @@ static inline pn_interrupted pn_interrupted_at(const void *signal_context) {
                             .frame = (uintptr_t)context->uc_mcontext.regs[29]};
 #else
     (void)context;
-    return (pn_interrupted){0, 0, 0}; /* no stack then: the line alone                                      */
+    return (pn_interrupted){0, 0, 0}; /* no stack then: the line alone */
 #endif
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: see bridge/deadlock.h.
+ * Threads: each worker, for itself; the words of the others are read only.
  *
  * Total deadlock. Each worker publishes in `idle` (odd: asleep without a deadline). The last one to go idle looks, in
  *       this order: every worker's word is odd; nothing outside can wake anybody (live.h); every inbox is empty; every
@@ -70,7 +71,8 @@ static bool nothing_can_happen(unsigned *parked) {
         if (!pn_inbox_empty(&runtime->workers[i].driver.port.inbox)) {
             return false;
         }
-        *parked += runtime->workers[i].sched.counts.holds_drain;
+        /* relaxed: published by the store of the idle word that we read before. */
+        *parked += atomic_load_explicit((_Atomic uint32_t *)&runtime->workers[i].waiting, memory_order_relaxed);
     }
     for (unsigned i = 0; i < runtime->worker_count; i++) {
         if (read_idle(&runtime->workers[i]) != words[i]) {
@@ -100,7 +102,9 @@ static void judge(void) {
 }
 
 void pn_idle_begin(pn_worker *worker) {
-    /* publishes this worker's counts to the judge */
+    _Atomic uint32_t *waiting = (_Atomic uint32_t *)&worker->waiting;
+    atomic_store_explicit(waiting, worker->sched.counts.holds_drain, memory_order_relaxed); /* published by the next line */
+    /* publishes all before it */
     atomic_fetch_add_explicit(idle_word(worker), 1, memory_order_seq_cst);
     /* between our word and our look at the others': see the head of the file */
     atomic_thread_fence(memory_order_seq_cst);

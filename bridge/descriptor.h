@@ -12,10 +12,10 @@
  *
  * A slot's word:
  *       IDLE -> FILLING (a submitter owns it) -> QUEUED -> TAKEN (performer, around the call) -> DONE -> IDLE (home)
- *                                                  ^          | would block: back to QUEUED ("armed": waits for an
- *                                                  edge)
- *       QUEUED -> REFILLING -> WITHDRAWN (home: deadline or cancel came first; in between it reads what was moved) ->
- *       IDLE (performer, when it meets it)
+ *                                                  ^          | would block: back to QUEUED ("armed": waits for
+ *                                                  |          | an edge)
+ *       QUEUED -> REFILLING -> WITHDRAWN (home: deadline or cancel came first; in between it reads what was moved)
+ *              -> IDLE (performer, when it meets it)
  *       TAKEN -> WANTED (home: came too late; the result wins; would block: DONE with PN_WITHDRAWN)
  *       WITHDRAWN -> REFILLING (the next submitter reuses the record that the performer still has) -> QUEUED
  *       REFILLING -> FILLING (the performer met it meanwhile and let go: the submitter must send it again, the

@@ -36,16 +36,16 @@ typedef struct gate {
     _Atomic(uint64_t) calls;
     /* under gate_mutex */
     unsigned holds;
-    unsigned handles; /* open ones, each an outside thing                                                */
+    unsigned handles; /* open ones, each an outside thing */
 } gate;
 
 struct pirn_foreign {
-    pn_message closing; /* to worker 0, when closed                                                      */
-    gate *gate;         /* immutable                                                                    */
+    pn_message closing; /* to worker 0, when closed */
+    gate *gate;         /* immutable */
 };
 
 static pthread_mutex_t gate_mutex = PTHREAD_MUTEX_INITIALIZER;
-static gate *current; /* under gate_mutex; NULL: no runtime                                              */
+static gate *current; /* under gate_mutex; NULL: no runtime */
 static _Atomic(uint32_t) spawns_waiting;
 
 static void lock_gates(void) {
@@ -226,7 +226,7 @@ typedef struct spawn {
     void *arg;
     const char *file;
     int line;
-    bool started; /* home                                                                               */
+    bool started; /* home */
 } spawn;
 
 _Static_assert(offsetof(spawn, cleanup) == 0, "core frees the clean-up, and with it the whole spawn");

@@ -25,8 +25,8 @@ void pn_lf_stack_push_upmc(void **stack, pn_message *top, pn_message *bottom) {
          * pn_lf_stack_take_upmc. A failed try publishes nothing and reads nothing through `head`: relaxed. Messages
          * below keep their own publication: this operation continues the release sequences of the pushes that it builds
          * on. */
-    } while (!atomic_compare_exchange_weak_explicit(top_of(stack), &head, top, memory_order_release,
-                                                    memory_order_relaxed));
+    } while (
+        !atomic_compare_exchange_weak_explicit(top_of(stack), &head, top, memory_order_release, memory_order_relaxed));
 }
 
 pn_message *pn_lf_stack_take_upmc(void **stack) {

@@ -32,11 +32,11 @@ typedef struct slot {
 } slot;
 
 typedef struct table {
-    struct pollfd *polled; /* [capacity]                                                               */
-    slot *slots;           /* [capacity]                                                               */
-    int *slot_of;          /* [number_count], by descriptor number                                     */
+    struct pollfd *polled; /* [capacity] */
+    slot *slots;           /* [capacity] */
+    int *slot_of;          /* [number_count], by descriptor number */
     int count, capacity, number_count;
-    int next;              /* where the next look begins, so that a long table is told fairly          */
+    int next; /* where the next look begins, so that a long table is told fairly */
 } table;
 
 int pn_readiness_init(pn_readiness *set) {

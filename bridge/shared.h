@@ -10,10 +10,10 @@
 
 #include "hooks.h"
 
-uint32_t pn_shared_load(const pn_word *word);                              /* acquire                        */
-void pn_shared_store(pn_word *word, uint32_t value);                       /* release                        */
-bool pn_shared_claim(pn_word *word, uint32_t expected, uint32_t value);    /* compare and swap, acq_rel      */
-uint32_t pn_shared_add(pn_word *word, uint32_t delta);                     /* the new value, acq_rel         */
+uint32_t pn_shared_load(const pn_word *word);                           /* acquire */
+void pn_shared_store(pn_word *word, uint32_t value);                    /* release */
+bool pn_shared_claim(pn_word *word, uint32_t expected, uint32_t value); /* compare and swap, acq_rel */
+uint32_t pn_shared_add(pn_word *word, uint32_t delta);                  /* the new value, acq_rel */
 
 /* A lock is held for a few instructions, never across a park, a switch or user code. Not recursive. */
 void pn_shared_lock_init(pn_lock *lock);

@@ -35,8 +35,9 @@ pn_role pn_thread_role(void) {
 
 const char *pn_thread_role_text(void) {
     static const char *const texts[] = {
-        [PN_FOREIGN] = "a foreign thread",      [PN_WORKER] = "a callback",           [PN_REACTOR] = "the reactor thread",
-        [PN_OFFLOAD] = "an offload thread",     [PN_WATCHDOG] = "the watchdog thread",
+        [PN_FOREIGN] = "a foreign thread",     [PN_WORKER] = "a callback",
+        [PN_REACTOR] = "the reactor thread",   [PN_OFFLOAD] = "an offload thread",
+        [PN_WATCHDOG] = "the watchdog thread",
     };
     return texts[own_role];
 }

@@ -34,28 +34,28 @@
 #include "thread.h"
 #include "watchdog_stack.h"
 
-#define QUIET_NS    PIRN_SECOND      /* of sleep all round, before the watchdog sleeps too              */
-#define TICK_MIN_NS PIRN_MILLISECOND /* whatever slice_warn is                                           */
-#define SILENT_SLICES 4              /* who gives no answer is reported without a stack after so many    */
+#define QUIET_NS      PIRN_SECOND      /* of sleep all round, before the watchdog sleeps too */
+#define TICK_MIN_NS   PIRN_MILLISECOND /* whatever slice_warn is */
+#define SILENT_SLICES 4                /* who gives no answer is reported without a stack after so many */
 
 /* What a thread that gets on changes. */
 typedef struct sample {
     uint64_t switches, turns;
     const pn_tasklet *current;
     unsigned budget;
-    bool away; /* asleep in its set                                                                      */
+    bool away; /* asleep in its set */
 } sample;
 
 /* One watched thread. The watchdog's own, but for what the pointers lead to. */
 typedef struct subject {
-    const pn_worker *worker; /* NULL: the reactor                                                        */
+    const pn_worker *worker; /* NULL: the reactor */
     const pn_driver *driver;
-    uintptr_t low, high;     /* its own stack                                                            */
-    int schedstat_fd;        /* -1: this kernel keeps none                                               */
+    uintptr_t low, high; /* its own stack */
+    int schedstat_fd;    /* -1: this kernel keeps none */
     sample last;
-    pirn_time since;         /* when `last` was first seen                                               */
-    pirn_time starved_ns;    /* how long it had waited for a processor until then, since its start       */
-    bool reported;           /* this slice                                                               */
+    pirn_time since;      /* when `last` was first seen */
+    pirn_time starved_ns; /* how long it had waited for a processor until then, since its start */
+    bool reported;        /* this slice */
 } subject;
 
 enum { TICKING, DEEP };
@@ -65,7 +65,7 @@ static struct {
     _Atomic(int) state;
     /* under mutex */
     pthread_mutex_t mutex;
-    pthread_cond_t changed; /* woken, or to stop                                                         */
+    pthread_cond_t changed; /* woken, or to stop */
     bool stop;
     /* immutable while it runs */
     pthread_t thread;
@@ -74,7 +74,7 @@ static struct {
     /* the watchdog's own */
     subject subjects[PN_WORKERS_MAX + 1];
     unsigned count;
-    pirn_time quiet_since; /* PIRN_FOREVER: not quiet                                                    */
+    pirn_time quiet_since; /* PIRN_FOREVER: not quiet */
 } watchdog;
 
 /* Mutex and condition live as long as the process: a late notice may still be at them when the watchdog has stopped. */

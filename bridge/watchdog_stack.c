@@ -24,8 +24,8 @@
 enum { NONE, ASKED, WRITING, WRITTEN };
 
 #define PATIENCE_MS  50
-#define SEARCH_BYTES 4096 /* how far find_frame looks                                                    */
-#define LOWEST_CODE  4096 /* no code lies in the first page                                              */
+#define SEARCH_BYTES 4096 /* how far find_frame looks */
+#define LOWEST_CODE  4096 /* no code lies in the first page */
 
 static _Atomic(int) question;
 /* Written by the asker before ASKED, read by the handler after it. */
@@ -116,7 +116,8 @@ static void handle(int signal_number, siginfo_t *info, void *signal_context) {
     int expected = ASKED;
     /* acquire: sees who is asked; pairs with the release in pn_stack_ask. Compared before it is claimed: a late signal
      * to another thread must leave the question open. */
-    if (atomic_load_explicit(&question, memory_order_acquire) != ASKED || !pthread_equal(pthread_self(), asked_thread) ||
+    if (atomic_load_explicit(&question, memory_order_acquire) != ASKED ||
+        !pthread_equal(pthread_self(), asked_thread) ||
         !atomic_compare_exchange_strong_explicit(&question, &expected, WRITING, memory_order_acquire,
                                                  memory_order_relaxed)) {
         return;

@@ -15,10 +15,10 @@
 
 typedef struct pn_stack_answer {
     bool has_tasklet;
-    pn_tasklet tasklet;  /* a copy, made between two of its instructions                                 */
-    uint64_t switches;   /* of its worker, at that moment; 0 on a thread without a scheduler             */
+    pn_tasklet tasklet; /* a copy, made between two of its instructions */
+    uint64_t switches;  /* of its worker, at that moment; 0 on a thread without a scheduler */
     unsigned depth;
-    uintptr_t addresses[PN_STACK_DEPTH_MAX]; /* innermost first                                          */
+    uintptr_t addresses[PN_STACK_DEPTH_MAX]; /* innermost first */
 } pn_stack_answer;
 
 /* Install and remove the handler of PN_WATCHDOG_SIGNAL. 0 or the system's code. */

@@ -23,6 +23,7 @@ typedef struct pn_worker {
     pn_message report;       /* to the owner: print your part of a deadlock report                       */
     /* owner writes, any thread reads: kept on a line of their own */
     _Alignas(PN_CACHELINE) uint32_t load;  /* connections that live here: for "least loaded"             */
+    uint32_t waiting;                      /* tasklets that are no daemons, as of its last going idle         */
     uint32_t idle;                         /* odd: it sleeps without a deadline; counts both ways          */
 } pn_worker;
 

@@ -24,8 +24,8 @@ if(NOT EXISTS "${PIRN_LLHTTP_DIR}/usr/share/llhttp/llhttp.c")
     execute_process(COMMAND sh "${PROJECT_SOURCE_DIR}/cmake/fetch_llhttp.sh" "${PIRN_LLHTTP_DIR}")
 endif()
 if(NOT EXISTS "${PIRN_LLHTTP_DIR}/usr/share/llhttp/llhttp.c")
-    message(FATAL_ERROR "llhttp is missing: run cmake/fetch_llhttp.sh ${PIRN_LLHTTP_DIR} (needs apt-get and a network), "
-                        "or install libllhttp-dev >= 9.2.")
+    message(FATAL_ERROR "llhttp is missing: run cmake/fetch_llhttp.sh ${PIRN_LLHTTP_DIR} (needs apt-get and a "
+                        "network), or install libllhttp-dev >= 9.2.")
 endif()
 add_library(pirn_llhttp_objects OBJECT
     "${PIRN_LLHTTP_DIR}/usr/share/llhttp/llhttp.c"

@@ -12,7 +12,14 @@ chmod 755 "$work"
 if [ "$(id -u)" = 0 ] && id _apt >/dev/null 2>&1; then
     chown _apt "$work"
 fi
-(cd "$work" && apt-get -qq download node-llhttp)
+download() {
+    (cd "$work" && apt-get -qq download node-llhttp)
+}
+if ! download; then
+    # The package lists may be missing or old; renewing them needs root.
+    if [ "$(id -u)" = 0 ]; then apt-get -qq update; else sudo apt-get -qq update; fi
+    download
+fi
 dpkg-deb -x "$work"/node-llhttp_*.deb "$work/tree"
 # In one rename, so that an interrupted run leaves nothing that looks complete.
 mkdir -p "$(dirname "$target")"

@@ -175,8 +175,11 @@ static void leave_queues(channel_wait *wait) {
         if (!channel) {
             continue;
         }
-        /* A single clause of a claimed wait was unlinked by the claimer: the common case takes no lock. */
-        if (wait->count > 1 || wait->waiter.word.opaque < PN_DONE) {
+        /* A single clause of a claimed wait was unlinked by the claimer: the common case takes no lock. The word is
+         * read as it is claimed: while the clause stands in a queue, peers elsewhere still try to. */
+        const pn_word *word = &wait->waiter.word;
+        uint32_t outcome = wait->waiter.shared ? pn_below->load(word) : word->opaque;
+        if (wait->count > 1 || outcome < PN_DONE) {
             lock(channel);
             if (pn_linked(&clause->link)) {
                 unlink_clause(clause);

@@ -11,7 +11,7 @@
 
 /* Fill in the worker's line (but inbox) and append at most `max` tasklets to `*list`, which is realloc'd; `*count` is
  * its length. 0 or PIRN_ENOMEM (the list stays valid). `*truncated` is set when there were more. */
-int pn_inspect_sched(const pn_sched *sched, pirn_worker_info *worker, size_t max, pirn_tasklet_info **list, size_t *count,
-                     bool *truncated);
+int pn_inspect_sched(const pn_sched *sched, pirn_worker_info *worker, size_t max, pirn_tasklet_info **list,
+                     size_t *count, bool *truncated);
 
 #endif

@@ -2,6 +2,7 @@
  *
  * What: the pairing heap behind core/timer.h. A heap is a tree of timers, no child before its parent; children of one
  *       parent form a list, whose first has the parent as `prev`.
+ * Threads: the owner of the heap.
  * Cost: arm and disarm of a leaf O(1); taking the root pairs its children off, two passes, amortised O(log n).
  * Source: Fredman, Sedgewick, Sleator, Tarjan: The pairing heap (1986).
  */

@@ -46,7 +46,8 @@ static bool in_range(const char *name, uint64_t value, uint64_t least, uint64_t 
     if (value == 0 || (value >= least && value <= most)) {
         return true;
     }
-    pn_warn("option %s is %" PRIu64 ": it must be 0 (the default), or %" PRIu64 " to %" PRIu64, name, value, least, most);
+    pn_warn("option %s is %" PRIu64 ": it must be 0 (the default), or %" PRIu64 " to %" PRIu64, name, value, least,
+            most);
     return false;
 }
 

@@ -250,7 +250,8 @@ static void cancel_the_rest(void) {
     look_at_all(NAME_ALL);
     if (!wait_for(is_over, CANCEL_ALL, begun + HOPELESS_NS)) {
         look_at_all(NAME_ALL);
-        pn_panic("tasklets ignore their cancellation for %d s: pirn_run() cannot return", (int)(HOPELESS_NS / PIRN_SECOND));
+        pn_panic("tasklets ignore their cancellation for %d s: pirn_run() cannot return",
+                 (int)(HOPELESS_NS / PIRN_SECOND));
     }
 }
 

@@ -62,7 +62,8 @@ run_program() { # PROGRAM
     name=$(echo "$1" | sed "s|^$build/tests/||")
     log=$logs/$name
     begin "$log"
-    timeout -k 5 $((limit_s * 2)) "$1" --color=never --tap="$log/tap" --timeout "$limit_s" -j"$jobs" </dev/null >"$log/output" 2>&1
+    timeout -k 5 $((limit_s * 2)) "$1" --color=never --tap="$log/tap" --timeout "$limit_s" -j"$jobs" </dev/null \
+        >"$log/output" 2>&1
     status=$?
     { judge_tap "$name" "$log" $status; judge_reports "$name" "$log" 2>>"$log/output"; } >"$log/results"
     tell "$name" "$log"
@@ -147,11 +148,11 @@ trap 'rm -rf "$work"' EXIT
     for source in "$here"/*/*_test.c; do
         folder=$(basename "$(dirname "$source")")
         stem=$(basename "$source" .c)
-        for program in "$build/tests/$folder/$stem" "$build/tests/$folder/${stem}"_c11 "$build/tests/$folder/${stem}"_ck \
-            "$build/tests/$folder/${stem}"_poll "$build/tests/$folder/${stem}"_epoll; do
-            [ -x "$program" ] && echo "program $program"
+        program=$build/tests/$folder/$stem
+        for twin in "" _c11 _ck _poll _epoll; do
+            [ -x "$program$twin" ] && echo "program $program$twin"
         done
-        [ -x "$build/tests/$folder/$stem" ] || echo "$folder/$stem" >>"$work/missing"
+        [ -x "$program" ] || echo "$folder/$stem" >>"$work/missing"
     done
     for program in "$build"/tests/canary/*; do
         if [ -f "$program" ] && [ -x "$program" ]; then

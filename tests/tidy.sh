@@ -28,8 +28,8 @@ verdict() { # RULE
     while IFS= read -r finding; do
         key=$(echo "$finding" | cut -d: -f1,2)
         file=${key%%:*}
-        allowed=$(awk -v rule="$1" -v key="$key" -v file="$file" '$1 == rule && ($2 == key || $2 == file) { print NR; exit }' \
-            tests/tidy.allow)
+        allowed=$(awk -v rule="$1" -v key="$key" -v file="$file" \
+            '$1 == rule && ($2 == key || $2 == file) { print NR; exit }' tests/tidy.allow)
         if [ -n "$allowed" ]; then
             echo "$allowed" >>"$work/used"
         else
@@ -167,7 +167,10 @@ check_test_names() {
         suite=$(basename "$file" _test.c)
         awk -v file="$file" -v suite="$suite" '
             wanted && /\{$/ { inside = NR + 1 }
-            wanted && NR == inside { if (!/\/\*/) { print file ":" wanted ": a test without a comment" } wanted = 0; inside = 0 }
+            wanted && NR == inside {
+                if (!/\/\*/) { print file ":" wanted ": a test without a comment" }
+                wanted = 0; inside = 0
+            }
             /^Test\(/ {
                 if (before !~ /\*\/$/) { wanted = NR }
                 if (wanted && /\{$/) { inside = NR + 1 }
@@ -210,8 +213,8 @@ check_allow() {
     awk 'NF && $1 !~ /^#/ && NF < 4 { print "tests/tidy.allow:" NR ": an exception without a reason" }' tests/tidy.allow
 }
 
-for rule in headers line_length whitespace function_length file_length words includes conditionals public_comments mirror \
-    test_names rules scripts allow; do
+for rule in headers line_length whitespace function_length file_length words includes conditionals public_comments \
+    mirror test_names rules scripts allow; do
     "check_$rule" >"$work/findings"
     verdict "$rule" <"$work/findings" >"$work/verdict"
     cat "$work/verdict"

@@ -76,8 +76,8 @@ PIRN_API size_t pirn_http_connections(const pirn_http_server *server);
 
 /* The request. Strings live as long as the exchange. */
 PIRN_API const char *pirn_http_method(const pirn_http_exchange *exchange);
-PIRN_API const char *pirn_http_path(const pirn_http_exchange *exchange);  /* decoded once; no query; never with "." or ".."
-                                                                            segments, encoded slashes or control bytes: 400 */
+/* Decoded once; no query; never with "." or ".." segments, encoded slashes or control bytes: those get 400. */
+PIRN_API const char *pirn_http_path(const pirn_http_exchange *exchange);
 PIRN_API const char *pirn_http_query(const pirn_http_exchange *exchange); /* raw, after '?'; "" when none */
 /* NULL when absent; name in any case */
 PIRN_API const char *pirn_http_header(const pirn_http_exchange *exchange, const char *name);
@@ -85,8 +85,10 @@ PIRN_API const void *pirn_http_body(const pirn_http_exchange *exchange, size_t *
 PIRN_API const char *pirn_http_peer(const pirn_http_exchange *exchange);
 /* One urlencoded field, of the query or of a form body, decoded into `value` and terminated. Returns its length;
  * PIRN_EINVAL absent or badly encoded; PIRN_ELIMIT longer than `value_bytes` - 1. */
-PIRN_API int pirn_http_query_field(const pirn_http_exchange *exchange, const char *name, char *value, size_t value_bytes);
-PIRN_API int pirn_http_form_field(const pirn_http_exchange *exchange, const char *name, char *value, size_t value_bytes);
+PIRN_API int pirn_http_query_field(const pirn_http_exchange *exchange, const char *name, char *value,
+                                   size_t value_bytes);
+PIRN_API int pirn_http_form_field(const pirn_http_exchange *exchange, const char *name, char *value,
+                                  size_t value_bytes);
 
 /* The response. Set status and fields before the first write, else PIRN_EALREADY. PIRN_EINVAL: a status outside 200 to
  * 599, a name that is no token, a value with CR, LF or other control bytes, and the fields that are the server's

@@ -145,7 +145,7 @@ Test(foreign, post_works_in_a_tasklet_too, .timeout = 60) {
 typedef struct spawn_plan {
     pirn_foreign *foreign;
     pirn_channel *done;
-    int worker; /* where it ran                                                                          */
+    int worker; /* where it ran */
 } spawn_plan;
 
 static int tell_done(void *arg) {
@@ -182,7 +182,7 @@ Test(foreign, spawned_tasklet_runs_on_a_worker, .timeout = 60) {
 
 enum { FLOOD = 65536 };
 
-static int flood_ran; /* worker 0                                                                        */
+static int flood_ran; /* worker 0 */
 
 static int count_flood(void *arg) {
     (void)arg;
@@ -294,7 +294,7 @@ typedef struct storm {
     pirn_foreign *foreign;
     pirn_channel *channel;
     pthread_t callers[CALLERS];
-    sem_t under_way; /* a caller has got through once                                                    */
+    sem_t under_way; /* a caller has got through once */
 } storm;
 
 static int do_nothing(void *arg) {
@@ -308,8 +308,8 @@ static void *call_until_closed(void *arg) {
     bool may_spawn = true;
     for (uint64_t i = 0;; i++) {
         bool spawn = may_spawn && i % 2 == 1;
-        int code = spawn ? pirn_foreign_spawn(all->foreign, do_nothing, NULL)
-                         : pirn_post(all->foreign, all->channel, &i);
+        int code =
+            spawn ? pirn_foreign_spawn(all->foreign, do_nothing, NULL) : pirn_post(all->foreign, all->channel, &i);
         if (code == PIRN_ECLOSED && !spawn) {
             return NULL;
         }

@@ -15,9 +15,9 @@
 
 /* What a job is given and what became of it. Static in each test: a job may outlive the test's frames. */
 typedef struct task {
-    sem_t begun, go; /* the job says it runs; the test lets it end                                       */
+    sem_t begun, go; /* the job says it runs; the test lets it end */
     _Atomic int runs, interrupts, drops, result_drops;
-    int code;        /* what work returns                                                               */
+    int code; /* what work returns */
     uint64_t number;
 } task;
 
@@ -530,7 +530,7 @@ static unsigned choose(unsigned bound) {
 
 typedef struct race_plan {
     uint64_t rounds;
-    task *tasks; /* [rounds * BATCH]: a cancelled job may still run when its round is over               */
+    task *tasks; /* [rounds * BATCH]: a cancelled job may still run when its round is over */
 } race_plan;
 
 static void race_once(pirn_pool *pool, task *tasks) {

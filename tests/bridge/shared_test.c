@@ -13,8 +13,8 @@ enum { THREADS = 4 };
 static pn_word word;
 static pn_lock lock;
 static uint64_t rounds;
-static uint64_t guarded;      /* plain: only the lock protects it                                        */
-static uint64_t won[THREADS]; /* claims won, by thread                                                   */
+static uint64_t guarded;      /* plain: only the lock protects it */
+static uint64_t won[THREADS]; /* claims won, by thread */
 
 static void setup(void) {
     rounds = pirn_test_count(200000, 1000);

@@ -217,7 +217,8 @@ static void fetch_many(const char *mode, const char *poll) {
     char target[64];
     int silent = listen_silently(&silent_port);
     snprintf(target, sizeof target, "http://127.0.0.1:%d/", silent_port);
-    const char *const flags[] = {"--mode", mode, "--poll", poll, "--http-probability", "1", "--http-target", target, NULL};
+    const char *const flags[] = {"--mode",        mode,   "--poll", poll, "--http-probability", "1",
+                                 "--http-target", target, NULL};
     program p = start(flags);
     bool single = strcmp(mode, "single") == 0;
     int warm = connect_to(p.port);

@@ -28,7 +28,8 @@ wait_for() { # FILE TEXT
 trace() { # FLAGS...
     : >"$work/out"
     strace -f -o "$work/trace" -e trace=read,write,readv,writev,recvfrom,sendto,recvmsg,sendmsg,accept,accept4 \
-        "$build/pirn-web" --listen 127.0.0.1:0 --http-probability 0 --chat-probability 0 "$@" >"$work/out" 2>"$work/err" &
+        "$build/pirn-web" --listen 127.0.0.1:0 --http-probability 0 --chat-probability 0 "$@" \
+        >"$work/out" 2>"$work/err" &
     tracer=$!
     wait_for "$work/out" listening || return 1
     url=$(sed -n 's/^listening on //p' "$work/out")
@@ -42,7 +43,9 @@ trace() { # FLAGS...
     kill -TERM "$server"
     wait "$tracer"
     awk 'NR == FNR { name[$1] = $2; next }
-         /(recvfrom|sendto|recvmsg|sendmsg|accept4?|readv|writev)\(/ { split($2, call, "("); print name[$1], call[1] }' \
+         /(recvfrom|sendto|recvmsg|sendmsg|accept4?|readv|writev)\(/ {
+             split($2, call, "("); print name[$1], call[1]
+         }' \
         "$work/names" "$work/trace" >"$work/calls"
 }
 

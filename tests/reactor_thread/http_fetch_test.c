@@ -104,7 +104,8 @@ static int fetch_methods(void *arg) {
     const char *echo = url("/echo");
     expect_request(echo, NULL, "GET /echo HTTP/1.1\r\n", "User-Agent: pirn/", "");
     pirn_fetch_options post = {.body = "a=1&b=2", .body_bytes = 7};
-    expect_request(echo, &post, "POST /echo HTTP/1.1\r\n", "Content-Type: application/x-www-form-urlencoded", "a=1&b=2");
+    expect_request(echo, &post, "POST /echo HTTP/1.1\r\n", "Content-Type: application/x-www-form-urlencoded",
+                   "a=1&b=2");
     pirn_fetch_options json = {.method = "PUT", .body = "{}", .body_bytes = 2, .content_type = "application/json"};
     expect_request(echo, &json, "PUT /echo HTTP/1.1\r\n", "Content-Type: application/json", "{}");
     expect_request(echo, &(pirn_fetch_options){.method = "DELETE"}, "DELETE /echo HTTP/1.1\r\n", "Host: 127.0.0.1", "");
@@ -128,7 +129,8 @@ static int fetch_failures(void *arg) {
     expect_failure(url("/cut"), NULL, PIRN_EHTTP, "closed");
     expect_failure(url("/big/100001"), &(pirn_fetch_options){.page_bytes_max = 100000}, PIRN_ELIMIT, "100000 bytes");
     expect_failure(url("/hello"), &(pirn_fetch_options){.method = "GET / HTTP/1.1\r\nX: y"}, PIRN_EHTTP, "no token");
-    expect_failure(url("/hello"), &(pirn_fetch_options){.body = "", .content_type = "a\r\nb: c"}, PIRN_EHTTP, "line break");
+    expect_failure(url("/hello"), &(pirn_fetch_options){.body = "", .content_type = "a\r\nb: c"}, PIRN_EHTTP,
+                   "line break");
     pirn_http_page *page = NULL;
     char why[200];
     pirn_fetch_options just = {.page_bytes_max = 100000};

@@ -195,8 +195,8 @@ Test(runtime, thousand_starts_leave_nothing_behind, .timeout = 120) {
     wait_for_thread_count(threads);
     cr_assert_eq(count_descriptors(), descriptors);
     getrusage(RUSAGE_SELF, &late);
-    cr_assert_leq(late.ru_maxrss, early.ru_maxrss + 2048 * (runs < 1000 ? 64 : 1), "from %ld to %ld KiB", early.ru_maxrss,
-                  late.ru_maxrss);
+    cr_assert_leq(late.ru_maxrss, early.ru_maxrss + 2048 * (runs < 1000 ? 64 : 1), "from %ld to %ld KiB",
+                  early.ru_maxrss, late.ru_maxrss);
 }
 
 static int break_a_pipe(void *arg) {
@@ -283,7 +283,8 @@ Test(runtime, start_that_fails_cleans_up, .timeout = 30) {
             int result = 0;
             int code = pirn_run(&options, give_back, &result);
             cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
-            cr_assert(code == 0 || code == -EMFILE, "%s with room for %u: %s", engine_name(which), room, strerror(-code));
+            cr_assert(code == 0 || code == -EMFILE, "%s with room for %u: %s", engine_name(which), room,
+                      strerror(-code));
             failed += code != 0;
             wait_for_thread_count(threads);
         }

@@ -210,7 +210,8 @@ Test(shutdown, stubborn_tasklet_is_named, .timeout = 60) {
     char *text = capture_end(said);
     cr_assert_eq(result, 0);
     cr_assert(seen.finished);
-    cr_assert(strstr(text, "\"stubborn\" still lives 5 s after it was cancelled: it waits for sleep, shielded"), "%s", text);
+    cr_assert(strstr(text, "\"stubborn\" still lives 5 s after it was cancelled: it waits for sleep, shielded"), "%s",
+              text);
     free(text);
 }
 

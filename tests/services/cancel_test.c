@@ -32,8 +32,9 @@ static void enter(void) {
 
 /* About ten seconds of counting, when nobody interrupts it. */
 static int handle_sql(pirn_http_exchange *exchange, void *context) {
-    static const char *const statement = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 200000000) "
-                                         "SELECT count(*) FROM c";
+    static const char *const statement =
+        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 200000000) "
+        "SELECT count(*) FROM c";
     stage *s = context;
     (void)exchange;
     enter();
@@ -130,7 +131,8 @@ static int everywhere_parked(void *arg) {
     pirn_http_server *server = pirn_http_server_create(NULL);
     TEST_CHECK(pirn_sql_open(arg, NULL, &s.pool, NULL, 0) == 0);
     s.chat = pirn_channel_create(1, 0);
-    TEST_CHECK(pirn_listen("127.0.0.1:0", NULL, &s.silent) == 0 && pirn_serve(s.silent, "silent", keep_silent, NULL) == 0);
+    TEST_CHECK(pirn_listen("127.0.0.1:0", NULL, &s.silent) == 0 &&
+               pirn_serve(s.silent, "silent", keep_silent, NULL) == 0);
     snprintf(s.silent_url, sizeof s.silent_url, "http://127.0.0.1:%d/", pirn_listener_port(s.silent));
     TEST_CHECK(pirn_http_route(server, "GET", "/sql", 0, handle_sql, &s) == 0);
     TEST_CHECK(pirn_http_route(server, "GET", "/http", 0, handle_http, &s) == 0);

@@ -116,7 +116,7 @@ Test(doorbell_stress, ping_pong_of_sleepers_loses_no_wake_up, .timeout = 300) {
 enum { POSTERS = 3 };
 
 static pn_message *bursts[POSTERS];
-static uint64_t writes[POSTERS]; /* rings that wrote, by poster                                          */
+static uint64_t writes[POSTERS]; /* rings that wrote, by poster */
 static uint64_t per_poster;
 
 static void *post_many(void *arg) {

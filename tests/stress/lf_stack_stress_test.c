@@ -51,7 +51,8 @@ static void deliver(pn_message *message) {
 }
 
 static void fill(parcel *one, uint32_t producer, uint64_t number) {
-    *one = (parcel){.message.deliver = deliver, .producer = producer, .number = number, .check = number * (producer + 3)};
+    *one =
+        (parcel){.message.deliver = deliver, .producer = producer, .number = number, .check = number * (producer + 3)};
 }
 
 static void push_chain(uint32_t producer, uint64_t first, uint64_t count) {

@@ -66,7 +66,8 @@ make_root() {
     debootstrap --variant=minbase $include bookworm "$root" "$mirror" >"$scratch/debootstrap.log" 2>&1 ||
         { tail -n 20 "$scratch/debootstrap.log" >&2; fail "debootstrap failed"; }
     cp "$scratch/sources" "$root/etc/apt/sources.list"
-    apt-config dump | grep -iE '^Acquire::(https?|ftp)::[^ ]*(proxy|verify|ca)' >"$root/etc/apt/apt.conf.d/99mirror" || true
+    apt-config dump | grep -iE '^Acquire::(https?|ftp)::[^ ]*(proxy|verify|ca)' \
+        >"$root/etc/apt/apt.conf.d/99mirror" || true
     cp -L /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
     if [ "${PIRN_FRESH_INSIDE:-}" = namespaces ]; then
         mount -t proc proc "$root/proc"

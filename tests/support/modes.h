@@ -48,7 +48,8 @@ static inline void test_run_everywhere(pirn_fn main_fn, void *arg) {
 /* In a tasklet: end the test's process with a line unless the condition holds. (A failed cr_assert jumps to the test's
  * main thread, which from a tasklet on another thread ends badly.) */
 #define TEST_CHECK(condition)                                                                                          \
-    ((condition) ? (void)0                                                                                             \
-                 : (fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition), fflush(stderr), abort()))
+    ((condition)                                                                                                       \
+         ? (void)0                                                                                                     \
+         : (fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition), fflush(stderr), abort()))
 
 #endif

@@ -257,7 +257,8 @@ static void parse(runner_state *state, char **argv) {
         } else if ((value = value_of(argv, &i, "--tap", "-T"))) {
             state->tap = fopen(value, "w");
         } else if (strncmp(argv[i], "--color", 7) != 0 && strcmp(argv[i], "--verbose") != 0) {
-            fprintf(stderr, "unknown argument %s; known: --list --filter GLOB --jobs N --timeout S --tap FILE\n", argv[i]);
+            fprintf(stderr, "unknown argument %s; known: --list, --filter GLOB, --jobs N, --timeout S, --tap FILE\n",
+                    argv[i]);
             exit(2);
         }
     }
@@ -278,7 +279,7 @@ int main(int argc, char **argv) {
     if (state.tap) {
         fclose(state.tap);
     }
-    fprintf(stderr, "[====] Synthesis: Tested: %u | Passing: %u | Failing: %u | Crashing: %u\n", state.tested, state.passed,
-            state.failed, state.crashed);
+    fprintf(stderr, "[====] Synthesis: Tested: %u | Passing: %u | Failing: %u | Crashing: %u\n", state.tested,
+            state.passed, state.failed, state.crashed);
     return state.failed ? 1 : 0;
 }
