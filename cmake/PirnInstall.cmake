@@ -9,6 +9,8 @@ if(TARGET pirn-web)
     install(TARGETS pirn-web RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 
+# Relative to the file itself, so that `cmake --install --prefix` may put it anywhere.
+file(RELATIVE_PATH PIRN_PC_TO_PREFIX "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
 configure_file("${PROJECT_SOURCE_DIR}/cmake/libpirn.pc.in" "${CMAKE_BINARY_DIR}/libpirn.pc" @ONLY)
 install(FILES "${CMAKE_BINARY_DIR}/libpirn.pc" DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 

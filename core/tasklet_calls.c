@@ -258,7 +258,7 @@ void pirn_set_name(const char *name) {
 const char *pirn_name(void) {
     pn_tasklet *current = pn_current();
     if (current) {
-        return current->name;
+        return current->name[0] ? current->name : "tasklet";
     }
     return pn_below ? pn_below->thread_role() : "a thread";
 }

@@ -12,13 +12,13 @@ static int serve(pirn_socket socket, void *context) {
     (void)context;
     char buffer[4096];
     size_t count = 0;
-    int status;
-    while ((status = pirn_read(socket, buffer, sizeof buffer, &count, PIRN_FOREVER)) == 0 && count > 0) {
-        status = pirn_write(socket, buffer, count, NULL, pirn_after(30 * PIRN_SECOND));
-        if (status) {
-            break;
+    int status = 0;
+    do {
+        status = pirn_read(socket, buffer, sizeof buffer, &count, PIRN_FOREVER);
+        if (!status && count > 0) {
+            status = pirn_write(socket, buffer, count, NULL, pirn_after(30 * PIRN_SECOND));
         }
-    }
+    } while (!status && count > 0);
     pirn_close(socket);
     return 0; /* a client that goes away is no failure of ours */
 }

@@ -37,8 +37,8 @@ typedef struct fetch {
     char *body;                        /* NULL: none                                                  */
     size_t body_bytes, page_bytes_max;
     unsigned redirects_max;
-    char *host, *port;                 /* of the URL; curl's memory                                    */
-    struct curl_slist *resolved;       /* the host's addresses; NULL: curl needs none                  */
+    char *host, *port;           /* of the URL; curl's memory                                    */
+    struct curl_slist *resolved; /* the host's addresses; NULL: curl needs none                  */
     /* reactor only */
     CURL *easy;
     struct curl_slist *fields;
@@ -354,8 +354,10 @@ static const char *take_apart(fetch *asked) {
 
 /* A method is a token (RFC 9110), a content type one line. Curl would send what it is given. */
 static const char *check_words(const fetch *asked) {
-    if (asked->method && (asked->method[0] == '\0' || asked->method[strspn(asked->method, "!#$%&'*+-.^_`|~0123456789"
-                                                          "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")])) {
+    if (asked->method &&
+        (asked->method[0] == '\0' ||
+         asked->method[strspn(asked->method, "!#$%&'*+-.^_`|~0123456789"
+                                             "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")])) {
         return "the method is no token";
     }
     if (asked->content_type && strpbrk(asked->content_type, "\r\n")) {

@@ -12,9 +12,9 @@
 
 typedef struct pn_reactor {
     pn_loop *loop;
-    pn_driver own_driver;  /* threaded; single mode uses worker 0's                                      */
+    pn_driver own_driver; /* threaded; single mode uses worker 0's                                      */
     pn_driver *driver;
-    bool stop;             /* leave pn_reactor_run                                                      */
+    bool stop; /* leave pn_reactor_run                                                      */
 } pn_reactor;
 
 /* The one reactor of the running runtime; its loop is touched on the reactor's thread only. */

@@ -44,7 +44,7 @@ struct pn_request {
     pn_message ask, withdraw;
     pn_word holds;
     /* reactor only */
-    pn_node link;       /* in the list of those under way                                               */
+    pn_node link; /* in the list of those under way                                               */
     bool stopped;
     pirn_result result; /* what finish will settle with                                                 */
 };

@@ -29,13 +29,13 @@
 #include "signal_watch.h"
 #include "watchdog.h"
 
-#define GRACE_NS        (1 * PIRN_SECOND)  /* cancelled tasklets may use reactor and pools for so long            */
-#define STUBBORN_NS     (5 * PIRN_SECOND)  /* then those that still live are named                                */
-#define HOPELESS_NS     (30 * PIRN_SECOND) /* then it is a bug: a line and abort, as a supervisor would kill us    */
-#define JOB_NS          (1 * PIRN_SECOND)  /* interrupted jobs may take so long to stop                            */
-#define PAUSE_NS_FIRST  (20 * PIRN_MICROSECOND)
-#define PAUSE_NS_MAX    (5 * PIRN_MILLISECOND)
-#define LOOKS_MAX       (PN_WORKERS_MAX + 1) /* workers, and the reactor on its own thread                        */
+#define GRACE_NS       (1 * PIRN_SECOND)  /* cancelled tasklets may use reactor and pools for so long            */
+#define STUBBORN_NS    (5 * PIRN_SECOND)  /* then those that still live are named                                */
+#define HOPELESS_NS    (30 * PIRN_SECOND) /* then it is a bug: a line and abort, as a supervisor would kill us    */
+#define JOB_NS         (1 * PIRN_SECOND)  /* interrupted jobs may take so long to stop                            */
+#define PAUSE_NS_FIRST (20 * PIRN_MICROSECOND)
+#define PAUSE_NS_MAX   (5 * PIRN_MILLISECOND)
+#define LOOKS_MAX      (PN_WORKERS_MAX + 1) /* workers, and the reactor on its own thread                        */
 
 /* What to do at a worker besides looking. */
 typedef enum errand { LOOK_ONLY, CANCEL_ALL, NAME_ALL } errand;
@@ -43,12 +43,13 @@ typedef enum errand { LOOK_ONLY, CANCEL_ALL, NAME_ALL } errand;
 /* One look at one thread. */
 typedef struct look {
     pn_message message;
-    pn_driver *driver;  /* immutable                                                                   */
-    pn_sched *sched;    /* immutable; NULL: the reactor's thread                                       */
-    errand errand;      /* main, before it is sent                                                     */
+    pn_driver *driver; /* immutable                                                                   */
+    pn_sched *sched;   /* immutable; NULL: the reactor's thread                                       */
+    errand errand;     /* main, before it is sent                                                     */
     /* the looked at, before it is sent back */
     unsigned live, holds_drain, delivered_count;
-    bool busy;          /* has completions to hand back                                                */
+    bool busy;                 /* has completions to hand back                                                */
+    bool out;                  /* main: the answer is not back yet                                            */
     unsigned delivered_before; /* main: at the look before                                             */
 } look;
 
@@ -68,7 +69,7 @@ static void cancel_all(pn_sched *sched) {
         return; /* the next look tries again */
     }
     size_t count = 0;
-    PN_LIST_EACH(&sched->all, node) {
+    PN_LIST_EACH (&sched->all, node) {
         pn_tasklet *tasklet = PN_CONTAINER_OF(node, pn_tasklet, all_link);
         if (!tasklet->is_main && !tasklet->cancelled) {
             handles[count++] = pn_tasklet_handle(tasklet);
@@ -84,7 +85,7 @@ static void cancel_all(pn_sched *sched) {
 }
 
 static void name_all(pn_sched *sched) {
-    PN_LIST_EACH(&sched->all, node) {
+    PN_LIST_EACH (&sched->all, node) {
         pn_tasklet *tasklet = PN_CONTAINER_OF(node, pn_tasklet, all_link);
         if (!tasklet->is_main) {
             char label[64], waits_on[96] = "its turn";
@@ -99,7 +100,7 @@ static void name_all(pn_sched *sched) {
 }
 
 static void deliver_back(pn_message *message) {
-    (void)message;
+    PN_CONTAINER_OF(message, look, message)->out = false;
     if (--all.outstanding == 0) {
         pn_waiter_complete(all.waiter);
     }
@@ -133,6 +134,16 @@ static void init_looks(void) {
     }
 }
 
+/* Somebody does not even look into his inbox: the watchdog has told with what he is busy. */
+static _Noreturn void name_the_absent(void) {
+    unsigned absent = 0;
+    while (absent + 1 < all.count && !all.looks[absent].out) {
+        absent++;
+    }
+    pn_panic("%s %u has not come back from one slice for %d s: pirn_run() cannot return",
+             all.looks[absent].sched ? "worker" : "the reactor, thread", absent, (int)(HOPELESS_NS / PIRN_SECOND));
+}
+
 /* Look at everybody. Worker 0, which also gets the answers, is asked first: so it sees its own question before any of
  * them. */
 static void look_at_all(errand what) {
@@ -143,6 +154,7 @@ static void look_at_all(errand what) {
     for (unsigned i = 0; i < all.count; i++) {
         look *one = &all.looks[i];
         one->errand = what;
+        one->out = true;
         one->delivered_before = one->delivered_count;
         one->message.deliver = deliver_look;
         if (one->sched) {
@@ -151,7 +163,9 @@ static void look_at_all(errand what) {
             pn_reactor_post(&one->message);
         }
     }
-    PN_ASSERT(pn_wait(&waiter, PIRN_FOREVER, NULL) == 0); /* shielded */
+    if (pn_wait(&waiter, pirn_after(HOPELESS_NS), NULL) != 0) { /* shielded: only the deadline can end it */
+        name_the_absent();
+    }
 }
 
 /* Main itself is one of each. */
@@ -256,7 +270,7 @@ static void cancel_the_rest(void) {
 }
 
 void pn_shutdown(void) {
-    pirn_shield_enter(); /* who cancels main from now on comes too late */
+    pirn_shield_enter();          /* who cancels main from now on comes too late */
     pn_sched_self()->main = NULL; /* nor is there a main that could hear of a deadlock */
     init_looks();
     pn_listeners_close_all();

@@ -24,6 +24,7 @@
 #include "runtime.h"
 #include "sched.h"
 #include "signal_watch.h"
+#include "thread.h"
 
 /* Signals that wait for a receiver; more of them count once. */
 #define SIGNALS_WAITING_MAX 8
@@ -38,7 +39,7 @@ typedef struct watch {
     pn_message forget;
     /* reactor only */
     uv_signal_t handle;
-    bool watching; /* the handle is open, or closing                                                 */
+    bool watching;  /* the handle is open, or closing                                                 */
     bool forgotten; /* the program has closed the channel                                             */
 } watch;
 
@@ -137,7 +138,7 @@ static void deliver_forget(pn_message *message) {
 
 void pn_signal_watches_refuse(void) {
     (void)pthread_mutex_lock(&watches_lock);
-    PN_LIST_EACH(&watches, node) {
+    PN_LIST_EACH (&watches, node) {
         watch *watched = PN_CONTAINER_OF(node, watch, link);
         pirn_channel_close(watched->channel);
         close_handle(watched);
@@ -158,10 +159,12 @@ void pn_signal_watches_fini(void) {
 
 /* ---- the worker's side ---- */
 
-/* Not those that cannot be caught, nor those that mean a fault of the program (core/stack_overflow.c tells of them). */
+/* Not those that cannot be caught, nor those that mean a fault of the program (core/stack_overflow.c tells of them), nor the
+ * watchdog's own. */
 static bool is_catchable(int number) {
     return number >= 1 && number <= SIGRTMAX && number != SIGKILL && number != SIGSTOP && number != SIGSEGV &&
-           number != SIGBUS && number != SIGILL && number != SIGFPE && number != SIGTRAP;
+           number != SIGBUS && number != SIGILL && number != SIGFPE && number != SIGTRAP &&
+           number != PN_WATCHDOG_SIGNAL;
 }
 
 static pirn_channel *channel_for(int number) {
@@ -222,7 +225,7 @@ pirn_channel *pirn_signal_open(int signal_number) {
 static watch *take_watch(const pirn_channel *channel) {
     watch *found = NULL;
     (void)pthread_mutex_lock(&watches_lock);
-    PN_LIST_EACH(&watches, node) {
+    PN_LIST_EACH (&watches, node) {
         watch *watched = PN_CONTAINER_OF(node, watch, link);
         if (watched->channel == channel) {
             pn_node_unlink(node);

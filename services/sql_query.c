@@ -167,7 +167,8 @@ static size_t byte_count(const pirn_sql_value *value) {
 
 /* One piece of memory: the job, its parameters, their bytes, the text. */
 static job *create_query(const char *sql, const pirn_sql_value *parameters, size_t count, bool wants_rows) {
-    size_t bytes = sizeof(job) + count * sizeof *parameters + strlen(sql) + 1;
+    size_t sql_bytes = strlen(sql) + 1;
+    size_t bytes = sizeof(job) + count * sizeof *parameters + sql_bytes;
     for (size_t i = 0; i < count; i++) {
         bytes += byte_count(&parameters[i]);
     }
@@ -190,7 +191,7 @@ static job *create_query(const char *sql, const pirn_sql_value *parameters, size
         }
         place += length;
     }
-    self->sql = strcpy(place, sql);
+    self->sql = memcpy(place, sql, sql_bytes);
     return self;
 }
 

@@ -165,8 +165,8 @@ if [ "$preset" != tsan ] && [ "$preset" != asan ] && ! command -v valgrind >/dev
     echo "skip canary/valgrind - valgrind is not installed" >"$work/no_valgrind"
 fi
 
-# Two programs at a time: one alone leaves a core idle at its end.
-xargs -P 2 -n 2 sh "$0" "$build" "$pattern" <"$work/list"
+# One program more than there are cores: many tests mostly wait.
+xargs -P $((jobs + 1)) -n 2 sh "$0" "$build" "$pattern" <"$work/list"
 
 {
     while read -r kind path; do

@@ -81,7 +81,7 @@ static int fetch_pages(void *arg) {
 
 /* Goal: a page comes whole, whatever its status, with its type and terminated; redirects only when asked for.
  * Method: fetch each kind from a real server and compare all fields. */
-Test(http_fetch, page_of_any_status_arrives_whole, .init = setup, .fini = teardown, .timeout = 30) {
+Test(http_fetch, page_of_any_status_arrives_whole, .init = setup, .fini = teardown) {
     in_every_mode(fetch_pages, NULL);
 }
 
@@ -115,7 +115,7 @@ static int fetch_methods(void *arg) {
 
 /* Goal: method, body and content type go out as asked, and nothing waits for a 100 Continue.
  * Method: the server sends the request back; look at its lines. */
-Test(http_fetch, method_and_body_go_out_as_asked, .init = setup, .fini = teardown, .timeout = 30) {
+Test(http_fetch, method_and_body_go_out_as_asked, .init = setup, .fini = teardown) {
     in_every_mode(fetch_methods, NULL);
 }
 
@@ -143,7 +143,7 @@ static int fetch_failures(void *arg) {
 /* Goal: each way to fail gives its code and a readable reason, and the bound on a page is exact.
  * Method: nobody listens, malformed and foreign URLs, a cut body, a page one byte too long, words that would split a
  *       request. */
-Test(http_fetch, failures_have_code_and_reason, .init = setup, .fini = teardown, .timeout = 30) {
+Test(http_fetch, failures_have_code_and_reason, .init = setup, .fini = teardown) {
     in_every_mode(fetch_failures, NULL);
 }
 
@@ -159,7 +159,7 @@ static int fetch_twice(void *arg) {
 
 /* Goal: fetches one after the other share a connection.
  * Method: twenty fetches: the server accepted one connection more in each mode. */
-Test(http_fetch, connection_is_reused, .init = setup, .fini = teardown, .timeout = 30) {
+Test(http_fetch, connection_is_reused, .init = setup, .fini = teardown) {
     unsigned runs = 0;
     in_every_mode(fetch_twice, &runs);
     cr_assert_eq(runs, ENGINE_MODES);
@@ -203,7 +203,7 @@ static int cancel_fetches(void *arg) {
 /* Goal: a deadline or cancel ends the transfer itself: record and connection are gone, and the client goes on.
  * Method: hundreds of fetches from a target that never answers, given up at once, while connecting and while waiting;
  *         the server sees all connections closed; a plain fetch works afterwards. */
-Test(http_fetch, cancel_ends_the_transfer, .init = setup, .fini = teardown, .timeout = 120) {
+Test(http_fetch, cancel_ends_the_transfer, .init = setup, .fini = teardown) {
     in_every_mode(cancel_fetches, NULL);
 }
 
@@ -232,7 +232,7 @@ static int fetch_a_flock(void *arg) {
 
 /* Goal: a hundred fetches in flight add no thread, to numeric hosts and to localhost.
  * Method: count the threads of the process while the server holds a hundred requests unanswered. */
-Test(http_fetch, hundred_in_flight_add_no_thread, .init = setup, .fini = teardown, .timeout = 60) {
+Test(http_fetch, hundred_in_flight_add_no_thread, .init = setup, .fini = teardown) {
     in_every_mode(fetch_a_flock, NULL);
 }
 
@@ -248,7 +248,7 @@ static int fetch_by_name(void *arg) {
 
 /* Goal: a name is looked up by our resolver, and the request still carries the name; an unknown one gives PIRN_EDNS.
  * Method: a name that only this program's getaddrinfo knows; the server sends its Host field back. */
-Test(http_fetch, name_is_looked_up_and_kept, .init = setup, .fini = teardown, .timeout = 60) {
+Test(http_fetch, name_is_looked_up_and_kept, .init = setup, .fini = teardown) {
     in_every_mode(fetch_by_name, NULL);
 }
 
@@ -279,7 +279,7 @@ static int leave_fetches(void *arg) {
 /* Goal: the end of the runtime fails what is under way and is not held up by a dead name server.
  * Method: main returns with one fetch unanswered and one whose lookup never comes back; both fail with PIRN_ECLOSED,
  *         one line names the lookup, and the next runtimes of the process fetch. */
-Test(http_fetch, shutdown_fails_fetches_and_leaves_a_stuck_lookup, .init = setup, .fini = teardown, .timeout = 60) {
+Test(http_fetch, shutdown_fails_fetches_and_leaves_a_stuck_lookup, .init = setup, .fini = teardown) {
     for (int which = 0; which < ENGINE_MODES; which++) {
         int status[2] = {1, 1};
         unsigned stuck = resolver_stuck();

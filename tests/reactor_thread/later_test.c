@@ -28,7 +28,7 @@ static int sleep_by_calls(void *arg) {
 
 /* Goal: a call fires, and never before its delay is over, for delays of whole milliseconds and of parts.
  * Method: await calls of several delays and compare the clock; a negative delay counts as none. */
-Test(later, call_fires_and_never_early, .timeout = 30) {
+Test(later, call_fires_and_never_early) {
     in_every_mode(sleep_by_calls, NULL);
 }
 
@@ -57,7 +57,7 @@ static int ten_thousand_calls(void *arg) {
 
 /* Goal: ten thousand calls at once all fire, each exactly once.
  * Method: calls of 20 different delays, a counting callback on each, and a list over all. */
-Test(later, many_calls_each_fire_once, .timeout = 60) {
+Test(later, many_calls_each_fire_once) {
     in_every_mode(ten_thousand_calls, NULL);
 }
 
@@ -81,7 +81,7 @@ static int cancel_a_long_one(void *arg) {
 
 /* Goal: cancelling a call takes its timer back from the reactor.
  * Method: cancel one that is an hour away; it fails with PIRN_ECANCELED now, and the count of records falls to zero. */
-Test(later, cancel_takes_the_timer_back, .timeout = 30) {
+Test(later, cancel_takes_the_timer_back) {
     in_every_mode(cancel_a_long_one, NULL);
 }
 
@@ -109,7 +109,7 @@ static int race_cancel_with_fire(void *arg) {
 /* Goal: a cancel that races with the fire gives exactly one outcome, and the request outlives both sides.
  * Method: cancel at once, after a yield and after short sleeps; every await ends with 0 or PIRN_ECANCELED, no record
  *         stays out, and the sanitizer builds see every free. */
-Test(later, cancel_racing_with_fire_has_one_outcome, .timeout = 60) {
+Test(later, cancel_racing_with_fire_has_one_outcome) {
     in_every_mode(race_cancel_with_fire, NULL);
 }
 
@@ -127,7 +127,7 @@ static int leave_one_pending(void *arg) {
 
 /* Goal: what is pending at the end of the runtime fails with PIRN_ECLOSED and is told so.
  * Method: main returns while a call is an hour away; its callback has run when pirn_run returns. */
-Test(later, shutdown_fails_a_pending_call, .timeout = 30) {
+Test(later, shutdown_fails_a_pending_call) {
     for (int which = 0; which < ENGINE_MODES; which++) {
         int status = 1;
         pirn_options options = engine_options(which);

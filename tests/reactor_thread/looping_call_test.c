@@ -10,11 +10,11 @@
 /* What a repeated call did, and what it shall do. */
 typedef struct script {
     pirn_time start;
-    pirn_time at[CALLS_MAX];   /* of each call, from the start                                         */
-    int64_t takes[CALLS_MAX];  /* how long each call sleeps                                           */
-    unsigned calls, stop_at;   /* stop from inside of that call; 0: never                              */
-    unsigned fail_at;          /* return -EIO from that call; 0: never                                 */
-    pirn_channel *channel;     /* wait for a value of it in each call; NULL: do not                    */
+    pirn_time at[CALLS_MAX];  /* of each call, from the start                                         */
+    int64_t takes[CALLS_MAX]; /* how long each call sleeps                                           */
+    unsigned calls, stop_at;  /* stop from inside of that call; 0: never                              */
+    unsigned fail_at;         /* return -EIO from that call; 0: never                                 */
+    pirn_channel *channel;    /* wait for a value of it in each call; NULL: do not                    */
     pirn_looping_call *loop;
 } script;
 
@@ -296,7 +296,7 @@ static int leave_loops_behind(void *arg) {
 /* Goal: released, cancelled before its first turn, or cut off by the end of the program: each loop ends, and its
  * deferred fires.
  * Method: three given up in different states, in every mode, with a drain that a loop must not hold up. */
-Test(looping_call, loops_given_up_end_with_their_program, .timeout = 30) {
+Test(looping_call, loops_given_up_end_with_their_program) {
     for (int which = 0; which < ENGINE_MODES; which++) {
         ended = 0;
         pirn_options options = engine_options(which);

@@ -72,7 +72,7 @@ static int resolve_numbers(void *arg) {
 /* Goal: numeric addresses of both families are answered at once, with the port, without a thread.
  * Method: compare text and port of the answers; the deferred has fired when the call returns; the threads are
  *       counted. */
-Test(resolve, number_is_answered_at_once, .timeout = 30) {
+Test(resolve, number_is_answered_at_once) {
     in_every_mode(resolve_numbers, NULL);
 }
 
@@ -92,7 +92,7 @@ static int resolve_names(void *arg) {
 
 /* Goal: names are answered by the system's resolver, unknown ones with PIRN_EDNS and its words, on two threads in all.
  * Method: localhost, a name that only this program knows, malformed names and services; the threads are counted. */
-Test(resolve, name_is_answered_by_the_system, .timeout = 60) {
+Test(resolve, name_is_answered_by_the_system) {
     in_every_mode(resolve_names, NULL);
 }
 
@@ -114,7 +114,7 @@ static int give_up_a_stuck_one(void *arg) {
 /* Goal: a caller's deadline holds although the resolver hangs; others go on, and so does the end of the runtime.
  * Method: a name that never comes back, given up after 5 ms; another name is answered; pirn_run returns with one
  *       line. */
-Test(resolve, stuck_lookup_holds_nobody_up, .timeout = 60) {
+Test(resolve, stuck_lookup_holds_nobody_up) {
     for (int which = 0; which < ENGINE_MODES; which++) {
         pirn_options options = engine_options(which);
         captured said = capture_begin();

@@ -17,7 +17,7 @@ static int give_back(void *arg) {
 /* Goal: pirn_run returns main's result.
  * Method: a positive, a zero and a negative one, in every mode, and with NULL options; an error of main's is no
  *       report. */
-Test(runtime, result_is_mains, .timeout = 30) {
+Test(runtime, result_is_mains) {
     int results[] = {0, 42, -EIO, PIRN_ECANCELED};
     for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
         for (int which = 0; which < ENGINE_MODES; which++) {
@@ -40,7 +40,7 @@ static int run_inside(void *arg) {
 
 /* Goal: what cannot run is refused: bad options, no main, a runtime inside a runtime.
  * Method: the codes; the last from a tasklet in every mode. */
-Test(runtime, wrong_call_is_refused, .timeout = 30) {
+Test(runtime, wrong_call_is_refused) {
     pirn_options options = {.workers = 1000};
     captured said = capture_begin();
     int bad_options = pirn_run(&options, give_back, NULL);
@@ -69,7 +69,7 @@ static int describe(void *arg) {
 
 /* Goal: a runtime can be described while it runs, and only then.
  * Method: compare with what was asked for; PIRN_ETHREAD before and after. */
-Test(runtime, describe_tells_what_runs, .timeout = 30) {
+Test(runtime, describe_tells_what_runs) {
     pirn_runtime_info info;
     cr_assert_eq(pirn_runtime_describe(&info), PIRN_ETHREAD);
     for (int which = 0; which < ENGINE_MODES; which++) {
@@ -118,7 +118,7 @@ static int look_at_threads(void *arg) {
 
 /* Goal: the threads are those that the mode promises, by name, and none is left afterwards.
  * Method: names and number inside; the number outside is that of before. */
-Test(runtime, threads_are_those_of_the_mode, .timeout = 30) {
+Test(runtime, threads_are_those_of_the_mode) {
     start_the_first_thread();
     unsigned before = count_threads();
     for (int which = 0; which < ENGINE_MODES; which++) {
@@ -154,7 +154,7 @@ static int visit_all(void *arg) {
 
 /* Goal: every worker runs what is sent to it, up to the highest number of them.
  * Method: 64 workers; spawn on each and join. */
-Test(runtime, all_workers_run_tasklets, .timeout = 60) {
+Test(runtime, all_workers_run_tasklets) {
     pirn_options options = engine_options(1);
     options.workers = 64;
     cr_assert_eq(pirn_run(&options, visit_all, NULL), 64);
@@ -179,7 +179,7 @@ static int busy_little_main(void *arg) {
 /* Goal: starting and stopping a thousand times leaves no thread, descriptor or memory behind.
  * Method: a thousand runtimes with a tasklet left over and a call to the reactor each, in turns of all modes;
  *         descriptors and threads are those of before, and the peak of memory does not move after the first tenth. */
-Test(runtime, thousand_starts_leave_nothing_behind, .timeout = 120) {
+Test(runtime, thousand_starts_leave_nothing_behind) {
     unsigned runs = (unsigned)pirn_test_count(1000, 30);
     start_the_first_thread();
     unsigned threads = count_threads(), descriptors = 0;
@@ -213,7 +213,7 @@ static int break_a_pipe(void *arg) {
 /* Goal: a broken pipe is an error code on pirn's threads, and the caller's signals are as before.
  * Method: write to a pipe without a reader in every mode, where the default would be death; the mask outside is
  *         unchanged and no SIGPIPE is pending. */
-Test(runtime, broken_pipe_kills_nobody, .timeout = 30) {
+Test(runtime, broken_pipe_kills_nobody) {
     sigset_t before, after, pending;
     cr_assert_eq(pthread_sigmask(SIG_SETMASK, NULL, &before), 0);
     in_every_mode(break_a_pipe, NULL);
@@ -234,7 +234,7 @@ static void *run_on_this_thread(void *arg) {
 
 /* Goal: any thread may run pirn, one at a time, and is then itself again.
  * Method: run on a thread that pirn did not start, whose role is a foreign thread's before and after. */
-Test(runtime, any_thread_may_run_it, .timeout = 30) {
+Test(runtime, any_thread_may_run_it) {
     pthread_t thread;
     int result = 1;
     cr_assert_eq(pthread_create(&thread, NULL, run_on_this_thread, &result), 0);
@@ -253,7 +253,7 @@ static int wait_for_nobody(void *arg) {
 
 /* Goal: a main that nobody can ever wake ends pirn_run with PIRN_EDEADLK and a report, in every mode.
  * Method: main receives from a channel that only it knows. */
-Test(runtime, main_that_waits_for_nobody_gives_edeadlk, .timeout = 30) {
+Test(runtime, main_that_waits_for_nobody_gives_edeadlk) {
     for (int which = 0; which < ENGINE_MODES; which++) {
         pirn_options options = engine_options(which);
         captured said = capture_begin();
@@ -268,7 +268,7 @@ Test(runtime, main_that_waits_for_nobody_gives_edeadlk, .timeout = 30) {
 /* Goal: without the means to start, pirn_run says so and takes nothing along.
  * Method: a limit on descriptors that lets only some of the threads start; the code is the system's, and with the limit
  *         lifted it runs. */
-Test(runtime, start_that_fails_cleans_up, .timeout = 30) {
+Test(runtime, start_that_fails_cleans_up) {
     struct rlimit before, tight;
     in_every_mode(busy_little_main, NULL);
     unsigned threads = count_threads();

@@ -54,7 +54,7 @@ static int leave_a_sleeper(void *arg) {
 
 /* Goal: without a drain, what main leaves behind is cancelled and its clean-up runs, without a report.
  * Method: a tasklet that sleeps for ever on another worker; its wait, and the next one, give PIRN_ECANCELED. */
-Test(shutdown, tasklet_left_behind_is_cancelled, .timeout = 30) {
+Test(shutdown, tasklet_left_behind_is_cancelled) {
     for (int which = 0; which < ENGINE_MODES; which++) {
         witness seen;
         captured said = capture_begin();
@@ -89,7 +89,7 @@ static int leave_a_worker(void *arg) {
 /* Goal: a drain lets the rest finish, and ends with it, not with its time.
  * Method: a tasklet that needs 20 ms, a drain of an hour: it finished, and the test's limit shows that nobody waited
  *       on. */
-Test(shutdown, drain_lets_the_rest_finish, .timeout = 30) {
+Test(shutdown, drain_lets_the_rest_finish) {
     for (int which = 0; which < ENGINE_MODES; which++) {
         witness seen;
         cr_assert_eq(run_with(which, 3600 * PIRN_SECOND, leave_a_worker, &seen), 0);
@@ -107,7 +107,7 @@ static int leave_a_daemon(void *arg) {
 
 /* Goal: a daemon does not hold up a drain, and is cancelled after it.
  * Method: a daemon that sleeps for ever, a drain of an hour. */
-Test(shutdown, daemon_does_not_hold_the_drain, .timeout = 30) {
+Test(shutdown, daemon_does_not_hold_the_drain) {
     for (int which = 0; which < ENGINE_MODES; which++) {
         witness seen;
         cr_assert_eq(run_with(which, 3600 * PIRN_SECOND, leave_a_daemon, &seen), 0);
@@ -143,7 +143,7 @@ static int leave_a_spawner(void *arg) {
 
 /* Goal: a clean-up may still use the reactor, and what it spawns is cancelled in its turn.
  * Method: a clean-up that waits for a call of the reactor and then spawns a tasklet that waits for ever. */
-Test(shutdown, cleanup_may_wait_and_spawn, .timeout = 30) {
+Test(shutdown, cleanup_may_wait_and_spawn) {
     for (int which = 0; which < ENGINE_MODES; which++) {
         witness seen;
         cr_assert_eq(run_with(which, 0, leave_a_spawner, &seen), 0);
@@ -171,7 +171,7 @@ static int leave_a_shielded_one(void *arg) {
 
 /* Goal: a tasklet that shields itself against its cancellation is ended by the end of what it waits for.
  * Method: shielded, it waits for a call an hour away; after the grace the call fails with PIRN_ECLOSED. */
-Test(shutdown, shielded_wait_ends_with_the_services, .timeout = 60) {
+Test(shutdown, shielded_wait_ends_with_the_services) {
     for (int which = 0; which < ENGINE_MODES; which++) {
         witness seen;
         cr_assert_eq(run_with(which, 0, leave_a_shielded_one, &seen), 0);
@@ -203,7 +203,7 @@ static int leave_a_stubborn_one(void *arg) {
 /* Goal: a tasklet that will not end is named, once, and waited for.
  * Method: one that shields itself for six seconds; a line names it and what it waits for, and pirn_run returns after
  *       it. */
-Test(shutdown, stubborn_tasklet_is_named, .timeout = 60) {
+Test(shutdown, stubborn_tasklet_is_named) {
     witness seen;
     captured said = capture_begin();
     int result = run_with(0, 0, leave_a_stubborn_one, &seen);
@@ -230,7 +230,7 @@ static int leave_unstarted_ones(void *arg) {
 
 /* Goal: tasklets that wait for their first turn are cancelled too, and a strike at main comes too late to matter.
  * Method: a thousand spawned right before main returns, with a throw at itself; main's result is kept. */
-Test(shutdown, unstarted_tasklets_end_too, .timeout = 30) {
+Test(shutdown, unstarted_tasklets_end_too) {
     for (int which = 0; which < ENGINE_MODES; which++) {
         witness seen;
         cr_assert_eq(run_with(which, 0, leave_unstarted_ones, &seen), 7);
@@ -269,7 +269,7 @@ static int leave_a_job(void *arg) {
 
 /* Goal: a job that runs when main returns is waited for, and its result still delivered.
  * Method: a job of 50 ms; its callback has run, with success, when pirn_run returns. */
-Test(shutdown, running_job_is_delivered, .timeout = 30) {
+Test(shutdown, running_job_is_delivered) {
     for (int which = 0; which < ENGINE_MODES; which++) {
         witness seen;
         cr_assert_eq(run_with(which, 0, leave_a_job, &seen), 0);
@@ -306,7 +306,7 @@ static int leave_messages(void *arg) {
 /* Goal: no message is under way when the threads take themselves apart.
  * Method: two hundred deferreds that are fired and given up on another worker while main returns; the sanitizer builds
  *         find what was not delivered as a leak. A drain lets the far tasklets begin. */
-Test(shutdown, messages_under_way_are_delivered, .timeout = 60) {
+Test(shutdown, messages_under_way_are_delivered) {
     unsigned rounds = (unsigned)pirn_test_count(100, 5);
     for (unsigned i = 0; i < rounds; i++) {
         witness seen;

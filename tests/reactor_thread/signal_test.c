@@ -38,7 +38,7 @@ static int receive_signals(void *arg) {
 
 /* Goal: a signal sent after the open returned arrives as a value, in every channel opened for it.
  * Method: send real signals, the first right after the open (their default is the process' death); receive each. */
-Test(signal, signal_arrives_in_every_channel, .timeout = 30) {
+Test(signal, signal_arrives_in_every_channel) {
     in_every_mode(receive_signals, NULL);
 }
 
@@ -72,7 +72,7 @@ static int close_under_a_receiver(void *arg) {
 
 /* Goal: closing wakes the receivers with PIRN_ECLOSED and takes the handler back.
  * Method: close while a tasklet waits; nothing outside is counted any more afterwards. */
-Test(signal, close_wakes_the_receiver, .timeout = 30) {
+Test(signal, close_wakes_the_receiver) {
     in_every_mode(close_under_a_receiver, NULL);
 }
 
@@ -90,7 +90,7 @@ static int flood(void *arg) {
 
 /* Goal: signals that nobody receives pile up to a bound, and harm nothing.
  * Method: thousands of signals before the first receive. */
-Test(signal, flood_of_signals_is_bounded, .timeout = 60) {
+Test(signal, flood_of_signals_is_bounded) {
     in_every_mode(flood, NULL);
 }
 
@@ -110,7 +110,7 @@ static int refuse(void *arg) {
 
 /* Goal: what cannot be caught, or means a fault of the program, is refused; a foreign channel is left alone.
  * Method: NULL for each such number. */
-Test(signal, uncatchable_signals_are_refused, .timeout = 30) {
+Test(signal, uncatchable_signals_are_refused) {
     in_every_mode(refuse, NULL);
 }
 
@@ -125,7 +125,7 @@ static int leave_open(void *arg) {
 
 /* Goal: a channel that nobody closed ends with the runtime, and the next runtime may open the same signal.
  * Method: main returns with one open and a tasklet in it; twice in each mode; the sanitizer builds look for leaks. */
-Test(signal, open_channel_ends_with_the_runtime, .timeout = 30) {
+Test(signal, open_channel_ends_with_the_runtime) {
     pirn_channel *users = NULL;
     in_every_mode(leave_open, &users);
     in_every_mode(leave_open, &users);
@@ -153,6 +153,6 @@ static int open_and_close(void *arg) {
 
 /* Goal: opening and closing in a row loses no signal and leaks nothing.
  * Method: hundreds of channels one after the other, a second one taking over while the first closes. */
-Test(signal, channels_follow_each_other, .timeout = 60) {
+Test(signal, channels_follow_each_other) {
     in_every_mode(open_and_close, NULL);
 }

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What: the insides of offload pools, shared by offload.c (jobs) and offload_pool.c (pools and their threads).
+ * Threads: a job's and a pool's changing fields are under the pool's mutex; a pool's place among all is under the one
+ *       threads_mutex of offload_pool.c. Order: threads_mutex before a pool's.
+ *
+ * States of a job:  QUEUED -> RUNNING -> ENDED    Whoever moves it to ENDED, under the pool's mutex, ends it:
+ *                      +------------------^        drops its argument and, unless its deferred is about to fail by
+ *                                                  itself, settles that.
+ *
+ * Lifetime: a job has two holds: its own way's, until it ended, and its home's, until the deferred has a result: only
+ *       until then can the home call the canceller. A pool is held by its creator, its threads and its jobs.
+ */
+#ifndef PN_OFFLOAD_INSIDE_H
+#define PN_OFFLOAD_INSIDE_H
+
+#include <pthread.h>
+
+#include "list.h"
+#include "offload.h"
+
+#define PN_THREAD_NAME_BYTES 16 /* the kernel's limit */
+
+struct pirn_pool {
+    /* immutable after create */
+    char name[PN_THREAD_NAME_BYTES]; /* "" for the runtime's own */
+    unsigned queue_max;
+    /* under threads_mutex */
+    pn_node link; /* in `open_pools`, until closed */
+    /* under mutex */
+    pthread_mutex_t mutex;
+    pthread_cond_t changed; /* a job was queued, or the pool closed */
+    pn_list queued, running;
+    unsigned queued_count;
+    unsigned idle_count; /* threads without a job */
+    unsigned holds;
+    bool closed;
+};
+
+typedef enum pn_job_state { QUEUED, RUNNING, ENDED } pn_job_state;
+
+typedef struct pn_job {
+    /* immutable after create */
+    pirn_work work;
+    pirn_pool *pool;
+    pirn_deferred *deferred; /* with the hold of the job's own way */
+    /* under the pool's mutex */
+    pn_node link;
+    pn_job_state state;
+    unsigned holds;
+    bool cancelled; /* while RUNNING: nobody wants its result */
+    bool disowned;  /* its deferred was settled by stop: whoever ends it only cleans up */
+} pn_job;
+
+static inline void pn_mutex_lock(pthread_mutex_t *mutex) {
+    PN_ASSERT(pthread_mutex_lock(mutex) == 0);
+}
+
+static inline void pn_mutex_unlock(pthread_mutex_t *mutex) {
+    PN_ASSERT(pthread_mutex_unlock(mutex) == 0);
+}
+
+/* ---- offload_pool.c ---- */
+
+void pn_pool_retain(pirn_pool *pool);
+void pn_pool_release(pirn_pool *pool);
+/* `chosen`, or the runtime's own for NULL, held; NULL: that is closed. */
+pirn_pool *pn_pool_hold(pirn_pool *chosen);
+
+/* ---- offload.c ---- */
+
+/* End a job that is ENDED and in no list, with what its work came to. The job may be gone afterwards. */
+void pn_job_end(pn_job *job, pirn_result *result);
+/* The same for one that never ran, because its pool was closed. */
+void pn_job_end_unrun(pn_job *job);
+/* Under the pool's mutex, RUNNING. */
+void pn_job_interrupt(pn_job *job);
+/* Under the pool's mutex, RUNNING: take its deferred from it, with the hold and the count as an outside thing that go
+ * with it: whatever it comes to is destroyed where it ends. */
+pirn_deferred *pn_job_disown(pn_job *job);
+
+#endif
