@@ -115,12 +115,6 @@ void pn_idle_end(pn_worker *worker) {
     atomic_fetch_add_explicit(idle_word(worker), 1, memory_order_seq_cst); /* a judge that saw us asleep looks twice */
 }
 
-void pn_idle_suspect(void) {
-    if (pn_runtime_current.worker_count > 0) {
-        (void)pn_doorbell_ring(&pn_runtime_current.workers[0].driver.port.bell);
-    }
-}
-
 /* ---- census ---- */
 
 pirn_time pn_census(pn_worker *worker) {

@@ -2,7 +2,7 @@
  *
  * What: never silent (rule 18 of docs/design.md): the judgement that nothing can ever wake anybody, and the census of
  *       tasklets stuck beside a program that lives on.
- * Threads: each worker for itself; pn_idle_suspect from any.
+ * Threads: each worker for itself.
  */
 #ifndef PN_DEADLOCK_H
 #define PN_DEADLOCK_H
@@ -13,9 +13,6 @@
  * so judges, and may find itself to be the one to tell: look at the inbox after this. */
 void pn_idle_begin(pn_worker *worker);
 void pn_idle_end(pn_worker *worker);
-
-/* Any thread: something that could have woken a tasklet went away without a message: have it judged again. */
-void pn_idle_suspect(void);
 
 /* Owner: report tasklets that are parked for too long, when it is time to look. Returns when to look again. */
 pirn_time pn_census(pn_worker *worker);
