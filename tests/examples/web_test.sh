@@ -72,7 +72,8 @@ lines_are() { # FILE COUNT
 
 # Start pirn-web on a free port; $server, $port and $url are set.
 start() { # FLAGS...
-    : >"$work/out"
+    # Also what clients of the last program wrote: the next ones truncate their files only after they were started.
+    rm -rf "$work/out" "$work"/events.* "$work/streamed" "$work/quick" "$work/slow"
     mkdir -p "$work/tmp"
     TMPDIR=$work/tmp "$web" --listen 127.0.0.1:0 "$@" >"$work/out" 2>"$work/err" &
     server=$!
