@@ -74,6 +74,9 @@ static bool nothing_can_happen(unsigned *parked) {
         /* relaxed: published by the store of the idle word that we read before. */
         *parked += atomic_load_explicit((_Atomic uint32_t *)&runtime->workers[i].waiting, memory_order_relaxed);
     }
+    /* Between the look at the inboxes and the second look at the words: who emptied an inbox that we saw empty had
+     * changed its word before. Pairs with the fence in pn_idle_end. */
+    atomic_thread_fence(memory_order_seq_cst);
     for (unsigned i = 0; i < runtime->worker_count; i++) {
         if (read_idle(&runtime->workers[i]) != words[i]) {
             return false;
@@ -113,6 +116,8 @@ void pn_idle_begin(pn_worker *worker) {
 
 void pn_idle_end(pn_worker *worker) {
     atomic_fetch_add_explicit(idle_word(worker), 1, memory_order_seq_cst); /* a judge that saw us asleep looks twice */
+    /* between our word and what we take out of the inbox; pairs with the fence in nothing_can_happen */
+    atomic_thread_fence(memory_order_seq_cst);
 }
 
 /* ---- census ---- */
@@ -130,11 +135,9 @@ pirn_time pn_census(pn_worker *worker) {
         }
     } else if (sched->clock >= worker->census_at) {
         (void)pn_report_parked(sched, sched->clock - stuck_ns + 1, false);
-        worker->census_at = PIRN_FOREVER;
-        /* Younger ones of the same kind, which are not due yet, want one more look. */
-        if (pn_report_parked(sched, sched->clock + 1, true) > 0) {
-            worker->census_at = sched->clock + stuck_ns;
-        }
+        worker->census_switches = sched->counts.switches;
+        pirn_time next = pn_oldest_stuck(sched); /* of those that are not due yet */
+        worker->census_at = next == PIRN_FOREVER ? PIRN_FOREVER : next + stuck_ns;
     }
     return worker->census_at;
 }

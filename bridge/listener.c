@@ -172,6 +172,11 @@ static int run_connection(void *arg) {
     return result;
 }
 
+/* However the tasklet ends: one that was struck before its first turn, or got no stack, never ran run_connection. */
+static void close_connection(void *handle_id) {
+    (void)pirn_close((pirn_socket){(uintptr_t)handle_id}); /* PIRN_EBADF: it is closed already */
+}
+
 /* Home: the connection's tasklet is born. */
 static void deliver_birth(pn_message *message) {
     pn_slot *slot = PN_CONTAINER_OF(message, pn_slot, message);
@@ -179,10 +184,18 @@ static void deliver_birth(pn_message *message) {
     pirn_spawn_options options;
     pirn_spawn_options_init(&options);
     options.name = d->listener->name;
-    if (!pn_tasklet_spawn(pn_sched_self(), &options, run_connection, d, __FILE__, __LINE__)) {
+    void *handle_id = (void *)(uintptr_t)pn_descriptor_handle(d).id;
+    pn_cleanup *cleanup = malloc(sizeof *cleanup);
+    pn_tasklet *born =
+        cleanup ? pn_tasklet_spawn(pn_sched_self(), &options, run_connection, d, __FILE__, __LINE__) : NULL;
+    if (!born) {
         pn_warn("no memory for the tasklet of a connection: it is closed");
-        (void)pirn_close(pn_descriptor_handle(d));
+        free(cleanup);
+        close_connection(handle_id);
+        return;
     }
+    *cleanup = (pn_cleanup){.fn = close_connection, .arg = handle_id};
+    born->cleanups = cleanup;
 }
 
 static void welcome(acceptor *a, pn_descriptor *d, const struct sockaddr_in6 *peer) {
@@ -331,10 +344,9 @@ static void deliver_home(pn_message *message) {
 
 static void deliver_to_worker(pn_message *message) {
     tour *t = PN_CONTAINER_OF(message, tour, message);
-    t->worker++;
-    bool last = t->worker == pn_runtime_current.worker_count;
+    bool last = t->worker == 0;
     message->deliver = last ? deliver_home : deliver_to_worker;
-    pn_below->post(last ? t->home : t->worker, message);
+    pn_below->post(last ? t->home : --t->worker, message);
 }
 
 static void deliver_to_acceptor(pn_message *message) {
@@ -354,7 +366,8 @@ static void deliver_to_acceptor(pn_message *message) {
         pn_port_post(&t->listener->acceptors[t->acceptor].driver->port, message);
     } else {
         message->deliver = deliver_to_worker;
-        pn_driver_hand_back(a->driver, 0, message); /* behind the births of this turn */
+        /* Behind the births of this turn: they are pushed in the order of homes, so the highest one is the last. */
+        pn_driver_hand_back(a->driver, t->worker, message);
     }
 }
 
@@ -372,6 +385,7 @@ static void stop(pirn_listener *listener) {
     tour t = {.message.deliver = deliver_to_acceptor,
               .waiter = &waiter,
               .listener = listener,
+              .worker = pn_runtime_current.worker_count - 1,
               .home = pn_sched_self()->options.id};
     pirn_shield_enter();
     pn_port_post(&listener->acceptors[0].driver->port, &t.message);

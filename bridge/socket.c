@@ -347,13 +347,20 @@ int pirn_connect(const char *address, pirn_socket *result, pirn_time deadline) {
 static bool ask_to_abandon(pn_waiter *waiter) {
     pn_slot *slot = (pn_slot *)(uintptr_t)waiter->object;
     pn_descriptor *d = PN_CONTAINER_OF(slot, pn_descriptor, slot);
-    if (move(slot, PN_SLOT_QUEUED, PN_SLOT_WANTED)) {
-        d->abandon_message.deliver = pn_perform_abandon;
-        send_to_performer(d, &d->abandon_message);
-    } else {
-        (void)move(slot, PN_SLOT_TAKEN, PN_SLOT_WANTED);
+    for (;;) {
+        if (move(slot, PN_SLOT_QUEUED, PN_SLOT_WANTED)) {
+            d->abandon_message.deliver = pn_perform_abandon;
+            send_to_performer(d, &d->abandon_message);
+            return false;
+        }
+        if (move(slot, PN_SLOT_TAKEN, PN_SLOT_WANTED)) {
+            return false;
+        }
+        uint32_t word = atomic_load_explicit(&slot->word, memory_order_acquire); /* as in move */
+        if (word == PN_SLOT_DONE || word == PN_SLOT_WANTED) {
+            return false;
+        } /* else the performer put it from TAKEN back to QUEUED between the two looks: this is asked once only */
     }
-    return false;
 }
 
 static int wait_ready(pn_descriptor *d, int *events, pirn_time deadline) {

@@ -25,7 +25,7 @@ target_compile_definitions(pirn_flags INTERFACE _GNU_SOURCE)
 target_compile_options(pirn_flags INTERFACE
     $<$<COMPILE_LANGUAGE:C>:-Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Werror>
     $<$<COMPILE_LANGUAGE:C>:-fno-omit-frame-pointer -fvisibility=hidden>
-    $<$<COMPILE_LANGUAGE:C>:-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=>)
+    $<$<COMPILE_LANGUAGE:C>:-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=>)
 # A frame larger than a page must touch every page in between, or it would step over a stack's guard.
 foreach(flag -fstack-clash-protection -fcf-protection=branch)
     string(MAKE_C_IDENTIFIER "PIRN_HAS${flag}" known)

@@ -95,3 +95,14 @@ unsigned pn_report_parked(pn_sched *sched, pirn_time older_than, bool quiet) {
     }
     return found;
 }
+
+pirn_time pn_oldest_stuck(const pn_sched *sched) {
+    pirn_time oldest = PIRN_FOREVER;
+    PN_LIST_EACH(&sched->all, node) {
+        const pn_tasklet *tasklet = PN_CONTAINER_OF(node, pn_tasklet, all_link);
+        if (belongs(tasklet, PIRN_FOREVER) && tasklet->since < oldest) {
+            oldest = tasklet->since;
+        }
+    }
+    return oldest;
+}

@@ -100,6 +100,9 @@ void pn_report_error(pn_sched *sched, int code, const char *format, ...) __attri
  * printed. */
 unsigned pn_report_parked(pn_sched *sched, pirn_time older_than, bool quiet);
 
+/* Since when the oldest of those waits that a partial report would name and has not named yet; PIRN_FOREVER: there are none. */
+pirn_time pn_oldest_stuck(const pn_sched *sched);
+
 /* For tests without a bridge: run main_fn as tasklet 1 of a scheduler on this thread with `hooks`, to its end and the
  * end of all it started; what is parked for ever then is reported and cancelled. Returns main's result or
  * PIRN_EDEADLK. */

@@ -279,7 +279,7 @@ void pn_shutdown(void) {
     cancel_the_rest();
     pn_watchdog_stop(); /* joining threads is a long slice */
     pn_offload_stop(pirn_after(JOB_NS));
-    if (!wait_for(is_quiet, LOOK_ONLY, pirn_after(HOPELESS_NS))) {
+    if (!wait_for(is_quiet, CANCEL_ALL, pirn_after(HOPELESS_NS))) {
         pn_panic("%llu operations never came back: pirn_run() cannot return", (unsigned long long)pn_outside_count());
     }
     tell_all_to_leave();

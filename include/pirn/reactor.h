@@ -46,7 +46,8 @@ PIRN_API pirn_deferred *pirn_resolve(const char *host, const char *service, int 
 
 /* A channel of int that receives `signal_number` each time the process gets that signal (several while nobody receives
  * may count once). Its receivers are woken from outside: never called a deadlock. Close it with pirn_signal_close.
- * Parks: in a tasklet, for a moment, until the handler is in place; ignores cancellation. Thread: a worker's. NULL: not a catchable signal, no memory. */
+ * Parks: in a tasklet, for a moment, until the handler is in place; ignores cancellation. Thread: a worker's.
+ * NULL: not a catchable signal, no memory. */
 PIRN_API pirn_channel *pirn_signal_open(int signal_number);
 PIRN_API void pirn_signal_close(pirn_channel *channel);
 
