@@ -26,11 +26,14 @@ static int parse_port(const char *text, int *port) {
 int pn_address_parse(const char *text, struct sockaddr_storage *address, socklen_t *address_bytes) {
     char host[INET6_ADDRSTRLEN];
     const char *colon = text ? strrchr(text, ':') : NULL;
-    bool bracketed = text && text[0] == '[' && colon && colon > text && colon[-1] == ']';
+    if (!colon) {
+        return PIRN_EINVAL;
+    }
+    bool bracketed = text[0] == '[' && colon > text && colon[-1] == ']';
     const char *first = bracketed ? text + 1 : text;
     const char *last = bracketed ? colon - 1 : colon;
     int port;
-    if (!colon || (size_t)(last - first) >= sizeof host || parse_port(colon + 1, &port) != 0) {
+    if ((size_t)(last - first) >= sizeof host || parse_port(colon + 1, &port) != 0) {
         return PIRN_EINVAL;
     }
     memcpy(host, first, (size_t)(last - first));

@@ -106,7 +106,8 @@ static void judge(void) {
 
 void pn_idle_begin(pn_worker *worker) {
     _Atomic uint32_t *waiting = (_Atomic uint32_t *)&worker->waiting;
-    atomic_store_explicit(waiting, worker->sched.counts.holds_drain, memory_order_relaxed); /* published by the next line */
+    /* relaxed: published by the next line. */
+    atomic_store_explicit(waiting, worker->sched.counts.holds_drain, memory_order_relaxed);
     /* publishes all before it */
     atomic_fetch_add_explicit(idle_word(worker), 1, memory_order_seq_cst);
     /* between our word and our look at the others': see the head of the file */

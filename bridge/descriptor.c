@@ -15,7 +15,7 @@
 #include "runtime.h"
 
 #define CLOSING  ((uint64_t)1 << 31)
-#define HOLDS(l) ((uint32_t)(l) & 0x7fffffffu)
+#define HOLDS(l) ((uint32_t)(l)&0x7fffffffu)
 #define LIFE(l)  ((uint32_t)((l) >> 32))
 
 static pn_descriptor *table;
@@ -90,8 +90,8 @@ pn_descriptor *pn_descriptor_hold(pirn_socket handle) {
             return NULL;
         }
         /* acquire: what the opener wrote before it gave the handle away. */
-    } while (!atomic_compare_exchange_weak_explicit(&d->life, &life, life + 1, memory_order_acquire,
-                                                    memory_order_relaxed));
+    } while (
+        !atomic_compare_exchange_weak_explicit(&d->life, &life, life + 1, memory_order_acquire, memory_order_relaxed));
     return d;
 }
 

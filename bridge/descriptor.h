@@ -42,8 +42,16 @@
 
 typedef enum pn_operation { PN_READ, PN_WRITE, PN_ACCEPT, PN_CONNECT, PN_AWAIT_READY } pn_operation;
 
-enum { PN_SLOT_IDLE, PN_SLOT_FILLING, PN_SLOT_QUEUED, PN_SLOT_TAKEN, PN_SLOT_WANTED, PN_SLOT_DONE, PN_SLOT_WITHDRAWN,
-       PN_SLOT_REFILLING };
+enum {
+    PN_SLOT_IDLE,
+    PN_SLOT_FILLING,
+    PN_SLOT_QUEUED,
+    PN_SLOT_TAKEN,
+    PN_SLOT_WANTED,
+    PN_SLOT_DONE,
+    PN_SLOT_WITHDRAWN,
+    PN_SLOT_REFILLING
+};
 
 enum { PN_IN = 0, PN_OUT = 1 }; /* slot numbers, by direction */
 
@@ -52,36 +60,36 @@ enum { PN_IN = 0, PN_OUT = 1 }; /* slot numbers, by direction */
 typedef struct pn_descriptor pn_descriptor;
 
 typedef struct pn_slot {
-    pn_message message;          /* there, and back                                                     */
+    pn_message message; /* there, and back                                                     */
     _Atomic uint32_t word;
-    uint8_t operation;           /* pn_operation; submitter                                             */
-    uint8_t direction;           /* PN_IN or PN_OUT; immutable                                          */
-    bool armed;                  /* performer: it has the record and waits for an edge                  */
-    unsigned home;               /* submitter: who gets the completion                                  */
-    void *buffer;                /* submitter; read by the performer only between TAKEN and the call     */
+    uint8_t operation; /* pn_operation; submitter                                             */
+    uint8_t direction; /* PN_IN or PN_OUT; immutable                                          */
+    bool armed;        /* performer: it has the record and waits for an edge                  */
+    unsigned home;     /* submitter: who gets the completion                                  */
+    void *buffer;      /* submitter; read by the performer only between TAKEN and the call     */
     size_t bytes, moved;
-    int result;                  /* performer, before DONE                                              */
-    int events;                  /* PN_AWAIT_READY: asked for, then seen                                */
-    pn_waiter *waiter;           /* home                                                                */
+    int result;        /* performer, before DONE                                              */
+    int events;        /* PN_AWAIT_READY: asked for, then seen                                */
+    pn_waiter *waiter; /* home                                                                */
 } pn_slot;
 
 struct pn_descriptor {
-    pn_watch watch;              /* first: what the set calls                                           */
-    _Atomic uint64_t life;       /* any thread                                                          */
-    pn_message close_message;    /* owner of the closing bit, then the last hold's                      */
-    pn_message abandon_message;  /* home of a PN_AWAIT_READY that gives up                              */
+    pn_watch watch;             /* first: what the set calls                                           */
+    _Atomic uint64_t life;      /* any thread                                                          */
+    pn_message close_message;   /* owner of the closing bit, then the last hold's                      */
+    pn_message abandon_message; /* home of a PN_AWAIT_READY that gives up                              */
     /* performer only */
-    unsigned ready;              /* enum pn_ready_bits that were reported and not used up                */
+    unsigned ready; /* enum pn_ready_bits that were reported and not used up                */
     bool registered, closed, hung_up;
     /* immutable during a life */
     int fd;
-    bool stream;                 /* TCP: a short read means empty (rule 5)                               */
-    bool borrowed;               /* pirn_fd_wait: not ours to close                                     */
+    bool stream;   /* TCP: a short read means empty (rule 5)                               */
+    bool borrowed; /* pirn_fd_wait: not ours to close                                     */
     pn_driver *performer;
     struct pirn_listener *listener; /* it came through; holds it; NULL: none                             */
-    unsigned charged_home;       /* the worker whose load counts it                                     */
+    unsigned charged_home;          /* the worker whose load counts it                                     */
     bool charged;
-    struct sockaddr_in6 peer;    /* or a sockaddr_in in its place                                       */
+    struct sockaddr_in6 peer; /* or a sockaddr_in in its place                                       */
     pn_slot slot[2];
 };
 
@@ -101,8 +109,8 @@ bool pn_descriptor_begin_close(pirn_socket handle, pn_descriptor **descriptor);
 
 /* ---- performing (perform.c): performer's thread ---- */
 
-void pn_perform_slot(pn_message *message);   /* deliver: a submitted record has arrived                  */
-void pn_perform_close(pn_message *message);  /* deliver: a close record                                  */
+void pn_perform_slot(pn_message *message);  /* deliver: a submitted record has arrived                  */
+void pn_perform_close(pn_message *message); /* deliver: a close record                                  */
 void pn_perform_event(pn_watch *watch, unsigned bits);
 void pn_perform_abandon(pn_message *message); /* deliver: the home of a PN_AWAIT_READY gives up            */
 /* A taken record: true: done, result set; false: it would block, and the descriptor is registered. */

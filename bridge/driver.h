@@ -36,22 +36,22 @@ typedef struct pn_batch {
 typedef struct pn_driver pn_driver;
 struct pn_driver {
     pn_port port;
-    pthread_t thread;                  /* immutable: the owner, for the watchdog                        */
-    int thread_id;                     /* immutable: the kernel's number for it                         */
+    pthread_t thread; /* immutable: the owner, for the watchdog                        */
+    int thread_id;    /* immutable: the kernel's number for it                         */
     pn_readiness set;
     pn_watch bell_watch;
     pn_watch companion_watch;
     pn_companion *companion;
     bool companion_ready;
-    bool sockets;                      /* performs socket records                                       */
-    unsigned watched;                  /* descriptors in the set besides bell and companion             */
+    bool sockets;     /* performs socket records                                       */
+    unsigned watched; /* descriptors in the set besides bell and companion             */
     void (*on_sleep)(pn_driver *driver, bool asleep); /* around each sleep; NULL: nobody asks      */
-    uint64_t turn_count;               /* for the watchdog                                              */
-    pn_batch out[PN_WORKERS_MAX];      /* completions of this turn, by home                             */
-    unsigned records_done;             /* records among them: no longer out once the batches are pushed  */
-    uint64_t out_mask;                 /* homes with a batch                                            */
-    pn_list paused;                    /* listeners out of descriptors                                   */
-    pirn_time resume_at;               /* when to try them again; PIRN_FOREVER: none                     */
+    uint64_t turn_count;          /* for the watchdog                                              */
+    pn_batch out[PN_WORKERS_MAX]; /* completions of this turn, by home                             */
+    unsigned records_done;        /* records among them: no longer out once the batches are pushed  */
+    uint64_t out_mask;            /* homes with a batch                                            */
+    pn_list paused;               /* listeners out of descriptors                                   */
+    pirn_time resume_at;          /* when to try them again; PIRN_FOREVER: none                     */
 };
 
 int pn_driver_init(pn_driver *driver, bool sockets);

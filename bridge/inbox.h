@@ -13,7 +13,7 @@
 #include "hooks.h"
 
 typedef struct pn_inbox {
-    _Alignas(PN_CACHELINE) void *top;   /* any thread: the queue's head, opaque to all but lf_stack_*.c      */
+    _Alignas(PN_CACHELINE) void *top;            /* any thread: the queue's head, opaque to all but lf_stack_*.c      */
     _Alignas(PN_CACHELINE) unsigned taken_count; /* owner: messages delivered since start               */
 } pn_inbox;
 

@@ -40,10 +40,10 @@ struct pirn_listener {
     pirn_connection_fn connection;
     void *context;
     char name[PN_NAME_BYTES];
-    bool serving, stopped;          /* the opener's                                                      */
-    pn_node registered;             /* in `listeners`, under its lock                                     */
-    _Atomic uint32_t holds;         /* opener and connections                                            */
-    _Atomic uint32_t open_count;    /* connections                                                       */
+    bool serving, stopped;       /* the opener's                                                      */
+    pn_node registered;          /* in `listeners`, under its lock                                     */
+    _Atomic uint32_t holds;      /* opener and connections                                            */
+    _Atomic uint32_t open_count; /* connections                                                       */
     unsigned acceptor_count;
     acceptor acceptors[PN_WORKERS_MAX];
 };
@@ -61,7 +61,7 @@ static int open_socket(const struct sockaddr *address, socklen_t address_bytes, 
     int on = 1;
     /* over connections in TIME_WAIT, not over listeners */
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  /* inherited by what it accepts */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* inherited by what it accepts */
     if (group) {
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     }

@@ -242,7 +242,7 @@ static int pool_open(const char *name, unsigned thread_count, unsigned queue_max
 
 /* Under the pool's mutex. */
 static void interrupt_all(pirn_pool *pool) {
-    PN_LIST_EACH (&pool->running, node) {
+    PN_LIST_EACH(&pool->running, node) {
         pn_job_interrupt(PN_CONTAINER_OF(node, pn_job, link));
     }
 }

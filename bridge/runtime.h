@@ -13,10 +13,10 @@
 #include "worker.h"
 
 typedef struct pn_runtime {
-    pirn_options options;      /* with defaults filled in                                               */
+    pirn_options options; /* with defaults filled in                                               */
     unsigned worker_count;
-    pn_worker *workers;        /* [worker_count]                                                        */
-    pn_driver *reactor;        /* single mode: worker 0's driver                                        */
+    pn_worker *workers; /* [worker_count]                                                        */
+    pn_driver *reactor; /* single mode: worker 0's driver                                        */
 } pn_runtime;
 
 extern pn_runtime pn_runtime_current;

@@ -128,8 +128,10 @@ static bool write_elsewhere(pn_descriptor *d, pn_slot *slot) {
 }
 
 static pn_reason reason_of(pn_operation operation) {
-    static const pn_reason reasons[] = {[PN_READ] = PN_ON_READ,       [PN_WRITE] = PN_ON_WRITE,
-                                        [PN_ACCEPT] = PN_ON_ACCEPT,   [PN_CONNECT] = PN_ON_CONNECT,
+    static const pn_reason reasons[] = {[PN_READ] = PN_ON_READ,
+                                        [PN_WRITE] = PN_ON_WRITE,
+                                        [PN_ACCEPT] = PN_ON_ACCEPT,
+                                        [PN_CONNECT] = PN_ON_CONNECT,
                                         [PN_AWAIT_READY] = PN_ON_READY};
     return reasons[operation];
 }

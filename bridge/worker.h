@@ -16,15 +16,15 @@ typedef struct pn_worker {
     pn_driver driver;
     pthread_t thread;
     bool started;
-    unsigned bells_due;      /* owner: posts to the reactor whose ring waits                             */
-    bool no_timer;           /* owner: it sleeps, if it does, until somebody comes                       */
-    pirn_time census_at;     /* owner: when to look for stuck tasklets; PIRN_FOREVER: no need            */
+    unsigned bells_due;       /* owner: posts to the reactor whose ring waits                             */
+    bool no_timer;            /* owner: it sleeps, if it does, until somebody comes                       */
+    pirn_time census_at;      /* owner: when to look for stuck tasklets; PIRN_FOREVER: no need            */
     uint64_t census_switches; /* owner: dispatches when it last looked                                   */
-    pn_message report;       /* to the owner: print your part of a deadlock report                       */
+    pn_message report;        /* to the owner: print your part of a deadlock report                       */
     /* owner writes, any thread reads: kept on a line of their own */
-    _Alignas(PN_CACHELINE) uint32_t load;  /* connections that live here: for "least loaded"             */
-    uint32_t waiting;                      /* tasklets that are no daemons, as of its last going idle         */
-    uint32_t idle;                         /* odd: it sleeps without a deadline; counts both ways          */
+    _Alignas(PN_CACHELINE) uint32_t load; /* connections that live here: for "least loaded"             */
+    uint32_t waiting;                     /* tasklets that are no daemons, as of its last going idle         */
+    uint32_t idle;                        /* odd: it sleeps without a deadline; counts both ways          */
 } pn_worker;
 
 extern const pn_hooks pn_hooks_threads;

@@ -13,7 +13,7 @@
 
 #define PN_CACHELINE 64
 
-#define PN_CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define PN_CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #define PN_LIKELY(condition)   __builtin_expect(!!(condition), 1)
 #define PN_UNLIKELY(condition) __builtin_expect(!!(condition), 0)

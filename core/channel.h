@@ -31,13 +31,13 @@
 
 /* One case of one wait, on the waiting tasklet's stack. */
 typedef struct pn_clause {
-    pn_node link;       /* in channel->waiters                                                          */
+    pn_node link; /* in channel->waiters                                                          */
     pn_waiter *waiter;
     pirn_channel *channel;
     void *elem;
-    uint32_t index;     /* in the select                                                                */
-    int8_t direction;   /* pirn_direction                                                               */
-    int status;         /* written by the claimer: 0 or PIRN_ECLOSED                                     */
+    uint32_t index;   /* in the select                                                                */
+    int8_t direction; /* pirn_direction                                                               */
+    int status;       /* written by the claimer: 0 or PIRN_ECLOSED                                     */
 } pn_clause;
 
 struct pirn_channel {
@@ -46,7 +46,7 @@ struct pirn_channel {
     pirn_drop_fn drop;
     unsigned flags;
     bool shared;
-    pn_sched *home;      /* of a local one                                                              */
+    pn_sched *home; /* of a local one                                                              */
     char name[PN_NAME_BYTES];
     /* any thread, through the hooks */
     pn_lock lock;

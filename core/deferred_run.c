@@ -143,7 +143,7 @@ static bool would_wait_for_itself(const pirn_deferred *d, const pirn_deferred *i
 /* What `d` waits for is now outside pirn, and so is what its awaiters wait for. */
 static void mark_outside(pirn_deferred *d) {
     d->waits_outside = true;
-    PN_LIST_EACH (&d->awaiters, node) {
+    PN_LIST_EACH(&d->awaiters, node) {
         pn_waiter *waiter = PN_CONTAINER_OF(node, pn_awaiter, link)->waiter;
         if (waiter) {
             waiter->external = true;

@@ -45,10 +45,10 @@ typedef struct pn_hooks {
     /* Any thread: push `message` to worker `home`'s inbox; wake it when it sleeps. Never fails. */
     void (*post)(unsigned home, pn_message *message);
     /* Any thread. The words of shared objects. */
-    uint32_t (*load)(const pn_word *word);                                /* acquire                       */
-    void (*store)(pn_word *word, uint32_t value);                         /* release                       */
-    bool (*claim)(pn_word *word, uint32_t expected, uint32_t value);      /* compare and swap, acq_rel     */
-    uint32_t (*add)(pn_word *word, uint32_t delta);                       /* returns the new value, acq_rel */
+    uint32_t (*load)(const pn_word *word);                           /* acquire                       */
+    void (*store)(pn_word *word, uint32_t value);                    /* release                       */
+    bool (*claim)(pn_word *word, uint32_t expected, uint32_t value); /* compare and swap, acq_rel     */
+    uint32_t (*add)(pn_word *word, uint32_t delta);                  /* returns the new value, acq_rel */
     void (*lock_init)(pn_lock *lock);
     void (*lock_fini)(pn_lock *lock);
     void (*lock)(pn_lock *lock);

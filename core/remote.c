@@ -115,8 +115,8 @@ struct pn_remote_join {
     pn_word word;       /* either: see above                                                             */
     unsigned asker;     /* immutable                                                                     */
     pirn_tasklet handle;
-    pn_waiter *waiter;  /* asker only                                                                    */
-    int error, result;  /* home until ANSWERED, then asker                                               */
+    pn_waiter *waiter; /* asker only                                                                    */
+    int error, result; /* home until ANSWERED, then asker                                               */
 };
 
 static void deliver_answer(pn_message *message) {

@@ -28,8 +28,8 @@ static bool describe_running(pn_overflow_subject *subject) {
     if (!current) {
         return false;
     }
-    *subject = (pn_overflow_subject){
-        .id = pn_tasklet_handle(current).id, .name = current->name, .stack = &current->stack};
+    *subject =
+        (pn_overflow_subject){.id = pn_tasklet_handle(current).id, .name = current->name, .stack = &current->stack};
     return true;
 }
 

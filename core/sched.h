@@ -21,14 +21,14 @@
 #include "tasklet.h"
 #include "timer.h"
 
-#define PN_DISPATCH_MAX  61        /* Go's number: dispatches between two looks at I/O                   */
+#define PN_DISPATCH_MAX  61 /* Go's number: dispatches between two looks at I/O                   */
 #define PN_SLAB_TASKLETS 256u
-#define PN_SLABS_MAX     65536u    /* slot numbers are 24 bits                                           */
+#define PN_SLABS_MAX     65536u /* slot numbers are 24 bits                                           */
 #define PN_WORKERS_MAX   64u
 
 typedef struct pn_sched_counts {
     unsigned live, parked;
-    unsigned holds_drain;  /* live ones that are not daemons                                             */
+    unsigned holds_drain; /* live ones that are not daemons                                             */
     unsigned deferreds;
     uint64_t switches, spawned, failed;
 } pn_sched_counts;
@@ -44,24 +44,24 @@ typedef struct pn_sched_options {
 struct pn_sched {
     /* owner only */
     pn_tasklet *current;
-    bool in_callback;          /* a deferred's callback borrows the stack of `current`: no tasklet for pn_current() */
-    unsigned budget;           /* dispatches until the next look at I/O                                  */
-    bool stop;                 /* leave the run loop when nothing is runnable                            */
+    bool in_callback; /* a deferred's callback borrows the stack of `current`: no tasklet for pn_current() */
+    unsigned budget;  /* dispatches until the next look at I/O                                  */
+    bool stop;        /* leave the run loop when nothing is runnable                            */
     pn_list ready;
-    pn_context context;        /* the thread's own                                                       */
-    pn_tasklet *departed;      /* ended; its stack is given back by whoever runs next                     */
+    pn_context context;   /* the thread's own                                                       */
+    pn_tasklet *departed; /* ended; its stack is given back by whoever runs next                     */
     pn_timers timers;
-    pirn_time clock;           /* sampled once a turn of the loop                                        */
+    pirn_time clock; /* sampled once a turn of the loop                                        */
     pn_stack_cache stacks;
-    pn_list all;               /* live tasklets, oldest first                                            */
-    pn_list free;              /* of records                                                             */
-    pn_tasklet **slabs;        /* PN_SLABS_MAX pointers, reserved address space                          */
+    pn_list all;        /* live tasklets, oldest first                                            */
+    pn_list free;       /* of records                                                             */
+    pn_tasklet **slabs; /* PN_SLABS_MAX pointers, reserved address space                          */
     unsigned slab_count;
     pn_sched_counts counts;
     pn_sched_options options;
     uint64_t random_state;
-    pn_tasklet *main;          /* worker 0: the runtime's first tasklet, while it lives                  */
-    void *below;               /* the bridge's worker                                                    */
+    pn_tasklet *main; /* worker 0: the runtime's first tasklet, while it lives                  */
+    void *below;      /* the bridge's worker                                                    */
 };
 
 /* The calling thread's scheduler, NULL on other threads. */
@@ -71,7 +71,7 @@ pn_sched *pn_sched_self(void);
 pn_tasklet *pn_current(void);
 
 int pn_sched_init(pn_sched *sched, const pn_sched_options *options); /* on the owner thread; 0 or PIRN_ENOMEM */
-void pn_sched_fini(pn_sched *sched);                                  /* all tasklets must have ended            */
+void pn_sched_fini(pn_sched *sched);                                 /* all tasklets must have ended            */
 
 /* Run tasklets until `stop` is set and none is left. Owner. */
 void pn_sched_run(pn_sched *sched);
@@ -100,7 +100,7 @@ void pn_report_error(pn_sched *sched, int code, const char *format, ...) __attri
  * printed. */
 unsigned pn_report_parked(pn_sched *sched, pirn_time older_than, bool quiet);
 
-/* Since when the oldest of those waits that a partial report would name and has not named yet; PIRN_FOREVER: there are none. */
+/* Since when the oldest of those waits that a partial report would name and has not named yet; PIRN_FOREVER: none. */
 pirn_time pn_oldest_stuck(const pn_sched *sched);
 
 /* For tests without a bridge: run main_fn as tasklet 1 of a scheduler on this thread with `hooks`, to its end and the

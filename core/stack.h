@@ -14,10 +14,10 @@
 #include "list.h"
 
 typedef struct pn_stack {
-    void *bottom;        /* lowest usable address; NULL: none                                            */
-    uint32_t bytes;      /* usable                                                                      */
-    uint32_t colour;     /* bytes to leave free at the top: 0, 64, ... 960                              */
-    bool canary;         /* has a canary, 64 bytes at `bottom`                                          */
+    void *bottom;    /* lowest usable address; NULL: none                                            */
+    uint32_t bytes;  /* usable                                                                      */
+    uint32_t colour; /* bytes to leave free at the top: 0, 64, ... 960                              */
+    bool canary;     /* has a canary, 64 bytes at `bottom`                                          */
 } pn_stack;
 
 typedef struct pn_stack_cache {

@@ -38,31 +38,31 @@ typedef struct pn_cleanup {
 struct pn_tasklet {
     /* run queue or free list; home only */
     pn_node link;
-    pn_node all_link;      /* in the scheduler's list of live tasklets                                   */
+    pn_node all_link; /* in the scheduler's list of live tasklets                                   */
     pn_sched *home;
-    pn_waiter *waiter;     /* while PARKED                                                              */
-    pn_message message;    /* "ready", from elsewhere: one wait ends once, so one message is enough     */
+    pn_waiter *waiter;  /* while PARKED                                                              */
+    pn_message message; /* "ready", from elsewhere: one wait ends once, so one message is enough     */
     pn_context context;
     pn_stack stack;
-    uint32_t generation;   /* of the slot; 0 never                                                      */
+    uint32_t generation; /* of the slot; 0 never                                                      */
     uint32_t slot;
-    uint8_t state;         /* pn_state                                                                  */
-    uint8_t flags;         /* enum pirn_spawn_flags                                                     */
-    bool cancelled;        /* sticky                                                                    */
-    bool is_main;          /* the runtime's first: gets PIRN_EDEADLK                                    */
+    uint8_t state;  /* pn_state                                                                  */
+    uint8_t flags;  /* enum pirn_spawn_flags                                                     */
+    bool cancelled; /* sticky                                                                    */
+    bool is_main;   /* the runtime's first: gets PIRN_EDEADLK                                    */
     uint16_t shield;
-    uint16_t line;         /* spawned at                                                                */
-    int strike;            /* thrown code that is due; 0: none                                          */
+    uint16_t line; /* spawned at                                                                */
+    int strike;    /* thrown code that is due; 0: none                                          */
     int result;
     const char *file;
     pirn_fn fn;
     void *arg;
-    pn_waiter *joiner;     /* a tasklet of this home that joins                                          */
+    pn_waiter *joiner; /* a tasklet of this home that joins                                          */
     struct pn_remote_join *remote_joiner; /* or one of another                                           */
     pn_cleanup *cleanups;
     pirn_failure *failure; /* the last pirn_fail                                                         */
     void *local;
-    pirn_time since;       /* when it came to its state, as of the scheduler's clock sample              */
+    pirn_time since; /* when it came to its state, as of the scheduler's clock sample              */
     bool stuck_reported;
     char name[PN_NAME_BYTES];
 };

@@ -33,8 +33,8 @@ pirn_tasklet pirn_spawn_at(pirn_fn fn, void *arg, const char *file, int line) {
 
 static bool spawn_options_valid(const pirn_spawn_options *options) {
     unsigned known = PIRN_JOINABLE | PIRN_ANYWHERE | PIRN_DAEMON | PIRN_FLOAT_ENV;
-    bool stack_ok = options->stack_bytes == 0 || (options->stack_bytes >= PN_STACK_BYTES_MIN &&
-                                                  options->stack_bytes <= PN_STACK_BYTES_MAX);
+    bool stack_ok = options->stack_bytes == 0 ||
+                    (options->stack_bytes >= PN_STACK_BYTES_MIN && options->stack_bytes <= PN_STACK_BYTES_MAX);
     return stack_ok && (options->flags & ~known) == 0 && options->home >= -1 &&
            options->home < (int)pn_below->worker_count();
 }

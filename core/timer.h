@@ -18,7 +18,7 @@
 typedef struct pn_timer {
     struct pn_timer *child, *next, *prev; /* prev: the sibling before, or the parent for a first child    */
     pirn_time deadline;
-    uint64_t order;                       /* arming number                                              */
+    uint64_t order; /* arming number                                              */
     void (*fire)(struct pn_timer *timer);
     bool armed;
 } pn_timer;

@@ -13,10 +13,9 @@
 #include "sched.h"
 
 static const char *const reason_names[PN_REASON_COUNT] = {
-    [PN_ON_NOTHING] = "nothing",  [PN_ON_SLEEP] = "sleep",     [PN_ON_SEND] = "send",
-    [PN_ON_RECV] = "receive",     [PN_ON_SELECT] = "select",   [PN_ON_JOIN] = "join",
-    [PN_ON_DEFERRED] = "deferred", [PN_ON_READ] = "read",       [PN_ON_WRITE] = "write",
-    [PN_ON_ACCEPT] = "accept",    [PN_ON_CONNECT] = "connect", [PN_ON_READY] = "readiness",
+    [PN_ON_NOTHING] = "nothing", [PN_ON_SLEEP] = "sleep",   [PN_ON_SEND] = "send",         [PN_ON_RECV] = "receive",
+    [PN_ON_SELECT] = "select",   [PN_ON_JOIN] = "join",     [PN_ON_DEFERRED] = "deferred", [PN_ON_READ] = "read",
+    [PN_ON_WRITE] = "write",     [PN_ON_ACCEPT] = "accept", [PN_ON_CONNECT] = "connect",   [PN_ON_READY] = "readiness",
     [PN_ON_WORKERS] = "workers",
 };
 

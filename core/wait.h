@@ -42,8 +42,8 @@ typedef enum pn_reason {
     PN_ON_WRITE,
     PN_ON_ACCEPT,
     PN_ON_CONNECT,
-    PN_ON_READY,    /* pirn_fd_wait                                                                      */
-    PN_ON_WORKERS,  /* answers of other workers (inspect, listener close)                                */
+    PN_ON_READY,   /* pirn_fd_wait                                                                      */
+    PN_ON_WORKERS, /* answers of other workers (inspect, listener close)                                */
     PN_REASON_COUNT
 } pn_reason;
 
@@ -58,13 +58,13 @@ struct pn_waiter {
     pn_word word;
     pn_tasklet *tasklet;
     pn_reason reason;
-    bool shared;                          /* word may be claimed by another thread                       */
-    bool external;                        /* something outside pirn can end it: not a deadlock           */
-    int code;                             /* of a strike: what the wait returns                          */
-    const void *object;                   /* for reports                                                 */
-    uint64_t detail;                      /* for reports                                                 */
-    bool (*withdraw)(pn_waiter *waiter);  /* record waits: see above                                     */
-    void (*unlink)(pn_waiter *waiter);    /* own-object waits: leave all queues; NULL: nothing to leave  */
+    bool shared;                         /* word may be claimed by another thread                       */
+    bool external;                       /* something outside pirn can end it: not a deadlock           */
+    int code;                            /* of a strike: what the wait returns                          */
+    const void *object;                  /* for reports                                                 */
+    uint64_t detail;                     /* for reports                                                 */
+    bool (*withdraw)(pn_waiter *waiter); /* record waits: see above                                     */
+    void (*unlink)(pn_waiter *waiter);   /* own-object waits: leave all queues; NULL: nothing to leave  */
     pn_timer timer;
 };
 

@@ -221,7 +221,11 @@ static int run_threaded(run *r) {
     if (status != 0) {
         return status;
     }
-    status = start_workers(participants, r);
+    /* One after the other: if the reactor cannot be had, no worker need start. */
+    status = gate_wait(&r->start, 1);
+    if (status == 0) {
+        status = start_workers(participants, r);
+    }
     unsigned started = count_started() + 1;
     int arrived = gate_wait(&r->start, started);
     status = status != 0 ? status : arrived;

@@ -69,7 +69,7 @@ static void cancel_all(pn_sched *sched) {
         return; /* the next look tries again */
     }
     size_t count = 0;
-    PN_LIST_EACH (&sched->all, node) {
+    PN_LIST_EACH(&sched->all, node) {
         pn_tasklet *tasklet = PN_CONTAINER_OF(node, pn_tasklet, all_link);
         if (!tasklet->is_main && !tasklet->cancelled) {
             handles[count++] = pn_tasklet_handle(tasklet);
@@ -85,7 +85,7 @@ static void cancel_all(pn_sched *sched) {
 }
 
 static void name_all(pn_sched *sched) {
-    PN_LIST_EACH (&sched->all, node) {
+    PN_LIST_EACH(&sched->all, node) {
         pn_tasklet *tasklet = PN_CONTAINER_OF(node, pn_tasklet, all_link);
         if (!tasklet->is_main) {
             char label[64], waits_on[96] = "its turn";

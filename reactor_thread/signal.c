@@ -138,7 +138,7 @@ static void deliver_forget(pn_message *message) {
 
 void pn_signal_watches_refuse(void) {
     (void)pthread_mutex_lock(&watches_lock);
-    PN_LIST_EACH (&watches, node) {
+    PN_LIST_EACH(&watches, node) {
         watch *watched = PN_CONTAINER_OF(node, watch, link);
         pirn_channel_close(watched->channel);
         close_handle(watched);
@@ -159,7 +159,8 @@ void pn_signal_watches_fini(void) {
 
 /* ---- the worker's side ---- */
 
-/* Not those that cannot be caught, nor those that mean a fault of the program (core/stack_overflow.c tells of them), nor the
+/* Not those that cannot be caught, nor those that mean a fault of the program (core/stack_overflow.c tells of them),
+ * nor the
  * watchdog's own. */
 static bool is_catchable(int number) {
     return number >= 1 && number <= SIGRTMAX && number != SIGKILL && number != SIGSTOP && number != SIGSEGV &&
@@ -225,7 +226,7 @@ pirn_channel *pirn_signal_open(int signal_number) {
 static watch *take_watch(const pirn_channel *channel) {
     watch *found = NULL;
     (void)pthread_mutex_lock(&watches_lock);
-    PN_LIST_EACH (&watches, node) {
+    PN_LIST_EACH(&watches, node) {
         watch *watched = PN_CONTAINER_OF(node, watch, link);
         if (watched->channel == channel) {
             pn_node_unlink(node);

@@ -123,7 +123,7 @@ void pn_http_server_leave(pirn_http_server *server, pn_http_member *member) {
  * throughout: a connection cannot leave while we strike it, and new ones only wait for as long as this takes. */
 static void strike_all(pirn_http_server *server, int code) {
     pthread_mutex_lock(&server->lock);
-    PN_LIST_EACH (&server->connections, node) {
+    PN_LIST_EACH(&server->connections, node) {
         pn_http_member *member = PN_CONTAINER_OF(node, pn_http_member, link);
         if (code == PIRN_ECANCELED) {
             (void)pirn_cancel_pending(member->tasklet);

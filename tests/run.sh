@@ -25,23 +25,8 @@ sanitizer_environment() { # LOG_DIR
     export TSAN_OPTIONS="log_path=$1/report:exitcode=66:second_deadlock_stack=1:suppressions=$here/support/tsan.supp"
 }
 
-# Criterion's own process sometimes leaks a few of its messages: a leak whose every allocation was asked for by libcriterion
-# itself is not the tests'. (A suppression would not do: libcriterion stands in the stack of each test.)
-is_criterions_own() { # REPORT
-    awk '/leak of/ { blocks++ } /^ *#1 / && /libcriterion/ { own++ }
-         /ERROR/ && !/LeakSanitizer/ { blocks = -1000 } END { exit !(blocks > 0 && blocks == own) }' "$1"
-}
-
-drop_criterions_own() { # LOG_DIR
-    for report in "$1"/report.*; do
-        if [ -f "$report" ] && is_criterions_own "$report"; then
-            mv "$report" "$1/criterion-$(basename "$report")"
-        fi
-    done
-}
-
-# Criterion's runner leaks a block of its own now and then. Not a suppression: every stack of a test has Criterion at its
-# bottom, and all leaks would be suppressed. Its own are those that it allocated itself.
+# Criterion's runner leaks a block of its own now and then. Not a suppression: every stack of a test has Criterion at
+# its bottom, and all leaks would be suppressed. Its own are those that it allocated itself.
 is_criterions_leak() { # REPORT
     awk '/^(Direct|Indirect) leak/ { leaks++ } /^ +#1 .*libcriterion/ { own++ }
          END { exit !(leaks > 0 && leaks == own) }' "$1"
@@ -90,10 +75,6 @@ run_program() { # PROGRAM
     timeout -k 5 $((limit_s * 2)) "$1" --color=never --tap="$log/tap" --timeout "$limit_s" -j"$jobs" </dev/null \
         >"$log/output" 2>&1
     status=$?
-    drop_criterions_own "$log"
-    if [ "$status" -eq 66 ] && [ -f "$(echo "$log"/criterion-report.*)" ]; then
-        status=0 # what the sanitizer made of a leak that is not ours; the tests speak through the TAP file
-    fi
     { judge_tap "$name" "$log" $status; judge_reports "$name" "$log" 2>>"$log/output"; } >"$log/results"
     tell "$name" "$log"
 }

@@ -24,9 +24,9 @@ extern "C" {
 #define PIRN_VERSION_PATCH 0
 
 #if defined(__GNUC__)
-#define PIRN_API __attribute__((visibility("default")))
+#define PIRN_API                           __attribute__((visibility("default")))
 #define PIRN_PRINTF(format_arg, first_arg) __attribute__((format(printf, format_arg, first_arg)))
-#define PIRN_NODISCARD __attribute__((warn_unused_result))
+#define PIRN_NODISCARD                     __attribute__((warn_unused_result))
 #else
 #define PIRN_API
 #define PIRN_PRINTF(format_arg, first_arg)

@@ -25,8 +25,8 @@ enum pirn_channel_flags {
 typedef enum pirn_preference {
     /* a send to a waiting receiver switches to it now; the sender goes last (Stackless' default) */
     PIRN_PREFER_RECEIVER = -1,
-    PIRN_PREFER_NEITHER = 0,   /* whoever calls second goes on                                       */
-    PIRN_PREFER_SENDER = 1,    /* a receive from a waiting sender switches to it now                 */
+    PIRN_PREFER_NEITHER = 0, /* whoever calls second goes on                                       */
+    PIRN_PREFER_SENDER = 1,  /* a receive from a waiting sender switches to it now                 */
 } pirn_preference;
 
 typedef struct pirn_channel_options {
@@ -85,8 +85,8 @@ typedef enum pirn_direction { PIRN_RECV = -1, PIRN_SEND = 1 } pirn_direction;
 typedef struct pirn_case {
     pirn_channel *channel; /* NULL: this case is never ready                                          */
     pirn_direction direction;
-    void *elem;            /* to send: read only; to receive: written when this case is the one       */
-    int status;            /* out, for the chosen case: 0 or PIRN_ECLOSED                             */
+    void *elem; /* to send: read only; to receive: written when this case is the one       */
+    int status; /* out, for the chosen case: 0 or PIRN_ECLOSED                             */
 } pirn_case;
 
 #define PIRN_SELECT_MAX 64

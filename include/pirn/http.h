@@ -27,20 +27,20 @@ typedef struct pirn_http_exchange pirn_http_exchange;
 typedef int (*pirn_http_handler)(pirn_http_exchange *exchange, void *context);
 
 typedef struct pirn_http_options {
-    size_t line_bytes_max;         /* 0: 8,192: longer request lines get 414                            */
-    size_t header_bytes_max;       /* 0: 32,768, all header fields together: 431                        */
-    unsigned header_count_max;     /* 0: 100: 431                                                       */
-    size_t body_bytes_max;         /* 0: 1 MiB: 413, chunked too                                        */
-    pirn_time header_timeout_ns;   /* 0: 10 s for the whole head, from its first byte: 408                */
-    pirn_time body_timeout_ns;     /* 0: 20 s, plus one second for each 500 bytes: 408                  */
-    pirn_time idle_timeout_ns;     /* 0: 60 s between requests                                          */
-    pirn_time handler_timeout_ns;  /* 0: 30 s: the request tasklet is cancelled, 504                    */
-    pirn_time write_timeout_ns;    /* 0: 30 s without progress                                          */
-    unsigned requests_max;         /* 0: 1,000 requests on a connection; PIRN_HTTP_NO_LIMIT: none          */
-    unsigned connections_max;      /* 0: 4,096 open at once (less when there are fewer descriptors)     */
-    bool half_closed;              /* serve clients that close their sending side before the response is complete;
+    size_t line_bytes_max;        /* 0: 8,192: longer request lines get 414                            */
+    size_t header_bytes_max;      /* 0: 32,768, all header fields together: 431                        */
+    unsigned header_count_max;    /* 0: 100: 431                                                       */
+    size_t body_bytes_max;        /* 0: 1 MiB: 413, chunked too                                        */
+    pirn_time header_timeout_ns;  /* 0: 10 s for the whole head, from its first byte: 408                */
+    pirn_time body_timeout_ns;    /* 0: 20 s, plus one second for each 500 bytes: 408                  */
+    pirn_time idle_timeout_ns;    /* 0: 60 s between requests                                          */
+    pirn_time handler_timeout_ns; /* 0: 30 s: the request tasklet is cancelled, 504                    */
+    pirn_time write_timeout_ns;   /* 0: 30 s without progress                                          */
+    unsigned requests_max;        /* 0: 1,000 requests on a connection; PIRN_HTTP_NO_LIMIT: none          */
+    unsigned connections_max;     /* 0: 4,096 open at once (less when there are fewer descriptors)     */
+    bool half_closed;             /* serve clients that close their sending side before the response is complete;
                                       by default that cancels the request                               */
-    bool keep_home;                /* request tasklets stay at their connection's worker                */
+    bool keep_home;               /* request tasklets stay at their connection's worker                */
     void (*on_access)(void *context, const char *line); /* one line a request, NULL: off. Must not park or block */
     void *on_access_context;
 } pirn_http_options;
@@ -119,19 +119,19 @@ PIRN_API int pirn_http_inspector(pirn_http_server *server, const char *path);
 /* ---- client ---- */
 
 typedef struct pirn_http_page {
-    int status;         /* 200, ...                                                                    */
+    int status; /* 200, ...                                                                    */
     size_t body_bytes;
     char *content_type; /* "" when the server named none                                               */
     char *body;         /* body_bytes long and a terminating NUL                                       */
 } pirn_http_page;
 
 typedef struct pirn_fetch_options {
-    const char *method;      /* NULL: GET, or POST with a body                                         */
-    const char *body;        /* copied; NULL: none                                                     */
+    const char *method; /* NULL: GET, or POST with a body                                         */
+    const char *body;   /* copied; NULL: none                                                     */
     size_t body_bytes;
     const char *content_type; /* of the body; NULL: application/x-www-form-urlencoded                  */
-    size_t page_bytes_max;   /* 0: 16 MiB; a longer page fails with PIRN_ELIMIT                         */
-    unsigned redirects_max;  /* 0: none are followed                                                   */
+    size_t page_bytes_max;    /* 0: 16 MiB; a longer page fails with PIRN_ELIMIT                         */
+    unsigned redirects_max;   /* 0: none are followed                                                   */
 } pirn_fetch_options;
 
 /* Fetch `url` (http or https) on the reactor: the deferred fires with a pirn_http_page whatever its status. Fails with

@@ -29,10 +29,10 @@ typedef struct pirn_tasklet_info {
     unsigned worker;
     bool daemon;
     char name[32];
-    char state[12];        /* "running", "runnable", "parked", "new", "ended"                          */
-    char waiting_on[64];   /* "receive on chat", "read of socket 12", ...; "" when not parked          */
-    char spawned_at[64];   /* "server.c:88"                                                           */
-    pirn_time since_ns;    /* how long in this state                                                   */
+    char state[12];      /* "running", "runnable", "parked", "new", "ended"                          */
+    char waiting_on[64]; /* "receive on chat", "read of socket 12", ...; "" when not parked          */
+    char spawned_at[64]; /* "server.c:88"                                                           */
+    pirn_time since_ns;  /* how long in this state                                                   */
 } pirn_tasklet_info;
 
 typedef struct pirn_snapshot {

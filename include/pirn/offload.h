@@ -31,14 +31,14 @@ PIRN_API pirn_pool *pirn_pool_create(const char *name, unsigned threads, unsigne
 PIRN_API void pirn_pool_close(pirn_pool *pool);
 
 typedef struct pirn_work {
-    pirn_pool *pool;               /* NULL: the runtime's own                                          */
+    pirn_pool *pool; /* NULL: the runtime's own                                          */
     pirn_work_fn work;
-    void *arg;                     /* the job's own until it ends                                      */
+    void *arg; /* the job's own until it ends                                      */
     /* destroys `arg` when the job is over, on the pool's thread or where it was withdrawn; NULL: nothing */
     pirn_drop_fn drop;
     /* makes a running `work` return soon; runs on another thread while `work` certainly still runs; NULL: cannot */
     void (*interrupt)(void *arg);
-    const char *name;              /* static; for reports                                             */
+    const char *name; /* static; for reports                                             */
 } pirn_work;
 
 /* Run `work(arg)` on a thread of the runtime's pool; the deferred fires with its result at the caller's worker.

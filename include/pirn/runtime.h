@@ -45,11 +45,11 @@ typedef struct pirn_options {
     unsigned offload_max;     /* jobs that may be queued before PIRN_ELIMIT; 0: 65,536               */
     size_t stack_bytes;       /* a tasklet's stack; 0: 65,536; at least 16,384                        */
     pirn_guard guard;
-    pirn_time drain_ns;       /* after main returns: how long the rest may go on before it is cancelled; 0: none */
-    pirn_time slice_warn_ns;  /* a slice longer than this is reported; 0: 100 ms; PIRN_FOREVER: never */
+    pirn_time drain_ns;      /* after main returns: how long the rest may go on before it is cancelled; 0: none */
+    pirn_time slice_warn_ns; /* a slice longer than this is reported; 0: 100 ms; PIRN_FOREVER: never */
     /* parked on a pirn object this long without a deadline is reported; 0: 10 s; PIRN_FOREVER: never */
     pirn_time stuck_warn_ns;
-    uint64_t seed;            /* of every choice the schedulers make (select among ready cases); 0: 1  */
+    uint64_t seed;               /* of every choice the schedulers make (select among ready cases); 0: 1  */
     pirn_error_handler on_error; /* NULL: the line goes to stderr                                      */
     void *on_error_context;
 } pirn_options;
@@ -72,7 +72,7 @@ typedef struct pirn_runtime_info {
     pirn_mode mode;
     pirn_poll poll;
     unsigned workers;
-    pirn_guard guard;     /* the one in force, never AUTO                                             */
+    pirn_guard guard;      /* the one in force, never AUTO                                             */
     bool guards_exhausted; /* the budget of mprotect guards is spent: newer stacks have a canary only  */
     size_t stack_bytes;
 } pirn_runtime_info;

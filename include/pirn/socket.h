@@ -53,7 +53,7 @@ PIRN_API int pirn_socket_adopt(int descriptor, pirn_socket *socket);
 typedef struct pirn_listener pirn_listener;
 
 typedef struct pirn_listen_options {
-    int backlog;              /* 0: 4,096                                                              */
+    int backlog; /* 0: 4,096                                                              */
     /* open at once through this listener; above it accepting stops; 0: no limit but descriptors */
     unsigned connections_max;
 } pirn_listen_options;

@@ -44,8 +44,8 @@ PIRN_API void pirn_spawn_options_init(pirn_spawn_options *options);
 PIRN_API pirn_tasklet pirn_spawn_at(pirn_fn fn, void *arg, const char *file, int line);
 #define pirn_spawn(fn, arg) pirn_spawn_at((fn), (arg), __FILE__, __LINE__)
 
-/* The same, with options; {0} also for options out of range. Parks: only with another worker as home, until that worker has
- * made it (from a callback: {0}). */
+/* The same, with options; {0} also for options out of range. Parks: only with another worker as home, until that worker
+ * has made it (from a callback: {0}). */
 PIRN_API pirn_tasklet pirn_spawn_with_at(const pirn_spawn_options *options, pirn_fn fn, void *arg, const char *file,
                                          int line);
 #define pirn_spawn_with(options, fn, arg) pirn_spawn_with_at((options), (fn), (arg), __FILE__, __LINE__)
@@ -105,8 +105,8 @@ PIRN_API int pirn_on_exit(void (*fn)(void *arg), void *arg);
 /* Rename the calling tasklet (cut at 31 bytes). Never parks; a no-op outside a tasklet. */
 PIRN_API void pirn_set_name(const char *name);
 
-/* The name of the calling tasklet ("tasklet" when it has none), or the thread's role outside of one. Valid until the next
- * park. */
+/* The name of the calling tasklet ("tasklet" when it has none), or the thread's role outside of one. Valid until the
+ * next park. */
 PIRN_API const char *pirn_name(void);
 
 /* One slot for the user, inherited by nobody. NULL outside a tasklet. */

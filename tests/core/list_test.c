@@ -18,7 +18,7 @@ static int number_of(const pn_node *node) {
 /* Invariant (1) of list.h, and the numbers in order. */
 static void expect_numbers(pn_list *list, const int *numbers, size_t count) {
     size_t seen = 0;
-    PN_LIST_EACH (list, node) {
+    PN_LIST_EACH(list, node) {
         cr_assert(node->next->prev == node && node->prev->next == node);
         cr_assert_lt(seen, count);
         cr_assert_eq(number_of(node), numbers[seen]);
@@ -99,7 +99,7 @@ Test(list, walk_survives_unlinking_its_node) {
         items[i] = (item){.number = i};
         pn_list_append(&list, &items[i].link);
     }
-    PN_LIST_EACH (&list, node) {
+    PN_LIST_EACH(&list, node) {
         if (number_of(node) % 2 == 0) {
             pn_node_unlink(node);
         }

@@ -179,8 +179,8 @@ static int count_threads(pid_t pid, bool single) {
         cr_assert(file && fgets(name, sizeof name, file));
         fclose(file);
         name[strcspn(name, "\n")] = '\0';
-        bool expected = strcmp(name, "pirn-web") == 0 || strncmp(name, "offload", 7) == 0 ||
-                        strcmp(name, "watchdog") == 0;
+        bool expected =
+            strcmp(name, "pirn-web") == 0 || strncmp(name, "offload", 7) == 0 || strcmp(name, "watchdog") == 0;
         bool instrumented = getenv("PIRN_TEST_DIVISOR") && strcmp(getenv("PIRN_TEST_DIVISOR"), "1") != 0;
         cr_assert(!single || expected || instrumented, "a thread called %s", name); /* sanitizers have their own */
         count++;

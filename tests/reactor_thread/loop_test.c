@@ -81,8 +81,10 @@ static void watch_the_pipe(uv_timer_t *handle) {
     cr_assert_eq(uv_poll_start(handle->data, UV_READABLE, pipe_ready), 0);
 }
 
-/* Goal: a descriptor is seen although libuv hands it to the kernel late: watched from outside, and from inside a callback.
- * Method: watch a pipe before a turn, and another time from a timer's callback; a byte in it ends a sleep without limit. */
+/* Goal: a descriptor is seen although libuv hands it to the kernel late: watched from outside, and from inside a
+ * callback.
+ * Method: watch a pipe before a turn, and another time from a timer's callback; a byte in it ends a sleep without
+ *       limit. */
 Test(loop, descriptor_watched_late_is_seen, .init = setup, .fini = teardown) {
     cr_assert_eq(pipe(pipe_ends), 0);
     pn_loop_touch(loop);

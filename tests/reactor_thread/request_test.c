@@ -6,8 +6,8 @@
 #include "live.h"
 #include "request.h"
 
-/* A request that does nothing but count. Counts are written on the reactor's thread and read after pirn_run, or after the
- * deferred or the count of records told that the reactor is done with it. */
+/* A request that does nothing but count. Counts are written on the reactor's thread and read after pirn_run, or after
+ * the deferred or the count of records told that the reactor is done with it. */
 typedef struct probe {
     pn_request request;
     bool at_once; /* begin finishes it                                                               */
@@ -114,8 +114,8 @@ static int leave_one(void *arg) {
     return 0;
 }
 
-/* Goal: at the end of the runtime what is under way is stopped, and what comes after is refused without being begun; both with
- * PIRN_ECLOSED, and the runtime waits for both answers.
+/* Goal: at the end of the runtime what is under way is stopped, and what comes after is refused without being begun;
+ * both with PIRN_ECLOSED, and the runtime waits for both answers.
  * Method: one request is left under way; its callback submits another: 1, 1, 2. */
 Test(request, shutdown_stops_old_and_refuses_new, .init = reset) {
     for (int which = 0; which < ENGINE_MODES; which++) {

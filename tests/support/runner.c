@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -69,12 +70,15 @@ void runner_fail(bool fatal, const char *file, int line, const char *what, const
     }
 }
 
+/* Why the child of each job skipped its test: memory it shares with its parent. */
+#define REASON_BYTES 128
+static char (*reasons)[REASON_BYTES];
+static char *my_reason; /* in a child                                                                      */
+
 void runner_skip(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "[----] skipped: ");
-    vfprintf(stderr, format, arguments);
-    fprintf(stderr, "\n");
+    vsnprintf(my_reason, REASON_BYTES, format, arguments);
     va_end(arguments);
     fflush(NULL);
     _exit(EXIT_SKIPPED);
@@ -115,7 +119,7 @@ static void judge(runner_state *state, const runner_job *job, int status) {
     char why[128] = "";
     if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIPPED) {
         state->skipped++;
-        tell(state, job, "SKIP", "by the test");
+        tell(state, job, "SKIP", reasons[job - state->jobs]);
         return;
     }
     state->tested++;
@@ -146,6 +150,8 @@ static void start(runner_state *state, runner_test *test) {
     *job = (runner_job){.test = test};
     clock_gettime(CLOCK_MONOTONIC, &job->start);
     fflush(NULL);
+    my_reason = reasons[job - state->jobs];
+    my_reason[0] = '\0';
     job->pid = fork();
     if (job->pid == 0) {
         setpgid(0, 0); /* a time-out then also ends what the test started */
@@ -271,6 +277,11 @@ int main(int argc, char **argv) {
     state.jobs_max = cores < 1 ? 1 : cores > JOBS_MAX / 2 ? JOBS_MAX : (unsigned)cores * 2;
     state.timeout_s = TIMEOUT_DEFAULT_S;
     parse(&state, argv);
+    reasons = mmap(NULL, JOBS_MAX * sizeof *reasons, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (reasons == MAP_FAILED) {
+        perror("mmap");
+        return 70;
+    }
     sigset_t child;
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);

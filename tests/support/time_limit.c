@@ -18,8 +18,8 @@ static double limit_s(void) {
 }
 
 ReportHook(PRE_ALL)(struct criterion_test_set *tests) {
-    FOREACH_SET(struct criterion_suite_set *set, tests->suites) {
-        FOREACH_SET(struct criterion_test *test, set->tests) {
+    FOREACH_SET(struct criterion_suite_set * set, tests->suites) {
+        FOREACH_SET(struct criterion_test * test, set->tests) {
             if (test->data->timeout <= 0) {
                 test->data->timeout = limit_s();
             }
