@@ -140,13 +140,7 @@ static pirn_time consult_companion(pn_driver *driver, pirn_time deadline) {
     int64_t timeout_ns = companion->timeout_ns(companion->context);
     if (timeout_ns == 0) {
         companion->run(companion->context);
-        timeout_ns = companion->timeout_ns(companion->context);
-        if (pn_sched_self()) {
-            return PIRN_NOW; /* its callbacks may have made tasklets of this thread ready, which no inbox tells */
-        }
-    }
-    if (timeout_ns == 0) {
-        return PIRN_NOW;
+        return PIRN_NOW; /* its callbacks may have made tasklets of this thread ready, which no inbox tells */
     }
     if (timeout_ns < 0) {
         return deadline;

@@ -26,10 +26,11 @@ static bool belongs(const pn_tasklet *tasklet, pirn_time older_than) {
 
 static void print_one(const pn_tasklet *tasklet, pirn_time now) {
     char label[64], waits_on[96];
-    pn_warn("  tasklet %s waits for %s since %" PRId64 " ms (spawned at %s:%u)",
+    int64_t tenths = (int64_t)(now - tasklet->since) * 10 / PIRN_SECOND;
+    pn_warn("  tasklet %s waits for %s, for %" PRId64 ".%d s now (spawned at %s:%u)",
             pn_tasklet_label(tasklet, label, sizeof label),
-            pn_waiter_describe(tasklet->waiter, waits_on, sizeof waits_on),
-            (int64_t)(now - tasklet->since) / PIRN_MILLISECOND, tasklet->file, tasklet->line);
+            pn_waiter_describe(tasklet->waiter, waits_on, sizeof waits_on), tenths / 10, (int)(tenths % 10),
+            tasklet->file, tasklet->line);
 }
 
 /* All that wait on the same object as `first`, from `first` on: one group. Marks them when they are of a partial
@@ -71,6 +72,9 @@ static unsigned report_stuck(pn_sched *sched, pirn_time older_than) {
     }
     if (lines > PN_REPORT_LINES_MAX) {
         pn_warn("  and %u more", lines - PN_REPORT_LINES_MAX);
+    }
+    if (found > 0) {
+        pn_warn("  Give such a wait a deadline, or spawn a tasklet that is to wait for ever with PIRN_DAEMON.");
     }
     return found;
 }

@@ -70,7 +70,9 @@ static void add_number(line *out, uint64_t number, unsigned base) {
 
 static void add_subject(line *out, const pn_overflow_subject *subject) {
     add_text(out, "tasklet ");
-    add_number(out, subject->id, 10);
+    add_number(out, subject->id >> 56, 10); /* worker.slot, as pn_handle_label, which is not signal-safe */
+    add_text(out, ".");
+    add_number(out, (subject->id >> 32 & 0xffffffu) + 1, 10);
     if (subject->name && subject->name[0]) {
         add_text(out, " \"");
         add_text(out, subject->name);

@@ -95,12 +95,19 @@ void pn_tasklet_free(pn_tasklet *tasklet) {
     pn_list_prepend(&tasklet->home->free, &tasklet->link);
 }
 
+const char *pn_handle_label(pirn_tasklet handle, char *text, size_t text_bytes) {
+    unsigned slot = (unsigned)(handle.id >> 32) & 0xffffffu;
+    snprintf(text, text_bytes, "%u.%u", pn_handle_home(handle), slot + 1);
+    return text;
+}
+
 const char *pn_tasklet_label(const pn_tasklet *tasklet, char *text, size_t text_bytes) {
-    unsigned long long number = (unsigned long long)tasklet->slot + 1;
+    char number[PN_LABEL_BYTES];
+    (void)pn_handle_label(pn_tasklet_handle(tasklet), number, sizeof number);
     if (tasklet->name[0]) {
-        snprintf(text, text_bytes, "%u.%llu \"%s\"", tasklet->home->options.id, number, tasklet->name);
+        snprintf(text, text_bytes, "%s \"%s\"", number, tasklet->name);
     } else {
-        snprintf(text, text_bytes, "%u.%llu \"%p\"", tasklet->home->options.id, number, (void *)(uintptr_t)tasklet->fn);
+        snprintf(text, text_bytes, "%s \"%p\"", number, (void *)(uintptr_t)tasklet->fn);
     }
     return text;
 }

@@ -108,7 +108,11 @@ void pn_tasklet_report_unhandled(pn_tasklet *tasklet);
 /* Home: forget a joined or released record. */
 void pn_tasklet_free(pn_tasklet *tasklet);
 
-/* "44 \"chat\"": for lines. `text` is returned. */
+/* How lines and pages spell a tasklet: worker.slot, "0.2". `text` is returned. */
+#define PN_LABEL_BYTES 24
+const char *pn_handle_label(pirn_tasklet handle, char *text, size_t text_bytes);
+
+/* "0.44 \"chat\"": for lines. `text` is returned. */
 const char *pn_tasklet_label(const pn_tasklet *tasklet, char *text, size_t text_bytes);
 
 #endif

@@ -31,6 +31,7 @@ bool pn_reason_is_internal(pn_reason reason) {
 
 const char *pn_waiter_describe(const pn_waiter *waiter, char *text, size_t text_bytes) {
     const pirn_channel *channel = waiter->object;
+    char label[PN_LABEL_BYTES];
     switch (waiter->reason) {
     case PN_ON_SEND:
     case PN_ON_RECV:
@@ -40,7 +41,8 @@ const char *pn_waiter_describe(const pn_waiter *waiter, char *text, size_t text_
         (void)pn_deferred_describe(waiter->object, text, text_bytes);
         break;
     case PN_ON_JOIN:
-        snprintf(text, text_bytes, "join of tasklet %" PRIu64, waiter->detail);
+        snprintf(text, text_bytes, "join of tasklet %s",
+                 pn_handle_label((pirn_tasklet){waiter->detail}, label, sizeof label));
         break;
     case PN_ON_READ:
     case PN_ON_WRITE:

@@ -4,6 +4,7 @@
  */
 #include <pirn.h>
 #include <pirn/http.h>
+#include <stdio.h>
 #include <string.h>
 
 static pirn_channel *words;
@@ -33,5 +34,7 @@ static int serve(void *arg) {
 }
 
 int main(void) {
-    return pirn_run(NULL, serve, NULL) ? 1 : 0;
+    int error = pirn_run(NULL, serve, NULL);
+    fprintf(stderr, "%s\n", pirn_strerror(error));
+    return error ? 1 : 0;
 }

@@ -12,10 +12,12 @@
  */
 #include "runtime.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "foreign.h"
 #include "offload.h"
@@ -95,10 +97,21 @@ static void gate_open(gate *g, int status) {
 
 /* ---- the main tasklet ---- */
 
+/* Main's code goes to pirn_run's caller; its words, if it said why with pirn_fail, are told here, or nobody would hear them. */
+static void tell_words_of_main(int result) {
+    const pirn_failure *failure = pn_current()->failure;
+    char text[300];
+    if (result < 0 && failure) {
+        (void)pirn_failure_format(failure, text, sizeof text);
+        pn_report_error(pn_sched_self(), result, "main ended with %s", text);
+    }
+}
+
 static int main_body(void *arg) {
     run *r = arg;
     r->main_has_run = true;
     r->result = r->fn(r->arg);
+    tell_words_of_main(r->result);
     pn_shutdown();
     return r->result;
 }
@@ -343,6 +356,18 @@ static int run_all(const pirn_options *options, run *r) {
     return status != 0 ? status : r->result;
 }
 
+/* A program may be started with some of 0, 1 and 2 closed. Then our descriptors would get these numbers, and the first line
+ * that somebody prints would ring a doorbell; libuv refuses to close such a one with an abort. */
+static void hold_standard_descriptors(void) {
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+}
+
 int pirn_run(const pirn_options *options, pirn_fn main_fn, void *arg) {
     pirn_options resolved;
     int status = pn_options_resolve(options, &resolved);
@@ -357,6 +382,7 @@ int pirn_run(const pirn_options *options, pirn_fn main_fn, void *arg) {
         return PIRN_EALREADY;
     }
     pn_below = &pn_hooks_threads;
+    hold_standard_descriptors();
     status = pn_stack_setup(resolved.guard);
     if (status == 0) {
         run r = {.fn = main_fn, .arg = arg};

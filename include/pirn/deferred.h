@@ -104,7 +104,7 @@ enum pirn_list_flags {
 typedef struct pirn_deferred_results {
     size_t count;
     size_t index;          /* the one that fired it early; count when all did                          */
-    pirn_result results[]; /* owned by this value; take one by copying and zeroing it. Not come yet: zero */
+    __extension__ pirn_result results[]; /* owned by this value; take one by copying and zeroing it. Not come yet: zero */
 } pirn_deferred_results;
 PIRN_API pirn_deferred *pirn_deferred_list(pirn_deferred **deferreds, size_t count, unsigned flags);
 

@@ -36,7 +36,7 @@ PIRN_API void pirn_looping_call_release(pirn_looping_call *call);
 
 typedef struct pirn_addresses {
     size_t count;
-    struct sockaddr_storage address[]; /* with the port filled in                                       */
+    __extension__ struct sockaddr_storage address[]; /* with the port filled in                                       */
 } pirn_addresses;
 
 /* Resolve `host` (a numeric one at once) and `service` (a port number or name, NULL: 0); `family` AF_UNSPEC, AF_INET or

@@ -21,11 +21,11 @@ static void start(pirn_guard guard) {
     cr_assert_eq(pn_stack_thread_init(describe), 0);
 }
 
-/* Run `entry` as "tasklet 44". */
+/* Run `entry` as tasklet 0.44. */
 static void run_named(const char *name, size_t stack_bytes, pn_context_entry entry) {
     static coroutine co;
     coroutine_start(&co, stack_bytes, entry);
-    subject = (pn_overflow_subject){.id = 44, .name = name, .stack = &co.stack};
+    subject = (pn_overflow_subject){.id = (uint64_t)43 << 32, .name = name, .stack = &co.stack};
     has_subject = true;
     coroutine_resume(&co);
     has_subject = false;
@@ -73,7 +73,7 @@ static void overflow_mprotect(void) {
 Test(stack_overflow, recursion_mprotect_guard_is_named) {
     expect_line(
         overflow_mprotect, SIGSEGV,
-        "pirn: tasklet 44 \"req /chat\" overflowed its 64 KiB stack (guard page hit). Spawn it with .stack_bytes = "
+        "pirn: tasklet 0.44 \"req /chat\" overflowed its 64 KiB stack (guard page hit). Spawn it with .stack_bytes = "
         "262144, or run with a larger stack_bytes. Guard: mprotect.\n");
 }
 
@@ -92,7 +92,7 @@ Test(stack_overflow, recursion_madvise_guard_is_named) {
     if (WIFEXITED(end.status) && WEXITSTATUS(end.status) == 2) {
         cr_skip_test("this kernel has no MADV_GUARD_INSTALL");
     }
-    expect_said(&end, "pirn: tasklet 44 \"req /chat\" overflowed its 128 KiB stack (guard page hit). Spawn it with "
+    expect_said(&end, "pirn: tasklet 0.44 \"req /chat\" overflowed its 128 KiB stack (guard page hit). Spawn it with "
                       ".stack_bytes = 524288, or run with a larger stack_bytes. Guard: madvise.\n");
     expect_killed(&end, SIGSEGV);
     free(end.text);
@@ -123,7 +123,7 @@ static void overflow_canary(void) {
 Test(stack_overflow, recursion_canary_is_named) {
     expect_line(
         overflow_canary, SIGABRT,
-        "pirn: tasklet 44 \"req /chat\" overflowed its 64 KiB stack (canary overwritten). Spawn it with .stack_bytes = "
+        "pirn: tasklet 0.44 \"req /chat\" overflowed its 64 KiB stack (canary overwritten). Spawn it with .stack_bytes = "
         "262144, or run with a larger stack_bytes. Guard: canary.\n");
 }
 
@@ -142,7 +142,7 @@ static void fault_after_overflow(void) {
  * Method: overwrite the canary, then fault at once. */
 Test(stack_overflow, fault_with_dead_canary_is_called_an_overflow) {
     expect_line(fault_after_overflow, SIGSEGV,
-                "pirn: tasklet 44 \"deep\" overflowed its 64 KiB stack (canary overwritten).");
+                "pirn: tasklet 0.44 \"deep\" overflowed its 64 KiB stack (canary overwritten).");
 }
 
 static __attribute__((noinline)) void use_large_frame(void) {
@@ -167,7 +167,7 @@ static void overflow_by_one_frame(void) {
  * Method: a child calls a function with 300 KiB of locals. */
 Test(stack_overflow, large_frame_hits_the_guard) {
     expect_line(overflow_by_one_frame, SIGSEGV,
-                "pirn: tasklet 44 \"large\" overflowed its 64 KiB stack (guard page hit).");
+                "pirn: tasklet 0.44 \"large\" overflowed its 64 KiB stack (guard page hit).");
 }
 
 static void overflow_largest(void) {
@@ -179,7 +179,7 @@ static void overflow_largest(void) {
  * Method: overflow the largest stack there is, without a name. */
 Test(stack_overflow, largest_stack_offers_no_larger_one) {
     expect_line(overflow_largest, SIGSEGV,
-                "pirn: tasklet 44 overflowed its 65536 KiB stack (guard page hit). There is no larger one:");
+                "pirn: tasklet 0.44 overflowed its 65536 KiB stack (guard page hit). There is no larger one:");
 }
 
 static void *overflow_thread(void *arg) {
@@ -199,7 +199,7 @@ static void overflow_second_thread(void) {
  * Method: the main thread is set up too; a second one overflows. */
 Test(stack_overflow, second_thread_is_named_too) {
     expect_line(overflow_second_thread, SIGSEGV,
-                "pirn: tasklet 44 \"req /chat\" overflowed its 64 KiB stack (guard page hit).");
+                "pirn: tasklet 0.44 \"req /chat\" overflowed its 64 KiB stack (guard page hit).");
 }
 
 /* ---- other faults ---- */
@@ -217,7 +217,7 @@ static void fault_in_tasklet(void) {
 /* Goal: another fault names the address and the tasklet, and dies by its signal.
  * Method: a child writes to address 0x40 in a tasklet. */
 Test(stack_overflow, fault_elsewhere_names_address_and_tasklet) {
-    expect_line(fault_in_tasklet, SIGSEGV, "pirn: SIGSEGV at 0x40 in tasklet 44 \"bad\"\n");
+    expect_line(fault_in_tasklet, SIGSEGV, "pirn: SIGSEGV at 0x40 in tasklet 0.44 \"bad\"\n");
 }
 
 static void bus_error(void) {
@@ -266,7 +266,7 @@ static void fault_with_earlier_handler(void) {
 Test(stack_overflow, earlier_handler_is_called_after_us) {
     child_end end = run_child(fault_with_earlier_handler);
     cr_assert(WIFEXITED(end.status) && WEXITSTATUS(end.status) == 17, "status %#x: %s", (unsigned)end.status, end.text);
-    cr_assert_str_eq(end.text, "pirn: SIGSEGV at 0x40 in tasklet 44 \"bad\"\n");
+    cr_assert_str_eq(end.text, "pirn: SIGSEGV at 0x40 in tasklet 0.44 \"bad\"\n");
     free(end.text);
 }
 
