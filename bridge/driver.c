@@ -96,7 +96,8 @@ void pn_driver_hand_back(pn_driver *driver, unsigned home, pn_message *message) 
     batch->last = message;
 }
 
-/* One push and at most one ring for each worker that has completions. */
+/* One push and at most one ring for each worker that has completions, in ascending order of homes: the tour of a
+ * listener's stop, which starts at the last worker, relies on it. */
 static void flush(pn_driver *driver) {
     while (driver->out_mask) {
         unsigned home = (unsigned)__builtin_ctzll(driver->out_mask);

@@ -97,7 +97,8 @@ static void gate_open(gate *g, int status) {
 
 /* ---- the main tasklet ---- */
 
-/* Main's code goes to pirn_run's caller; its words, if it said why with pirn_fail, are told here, or nobody would hear them. */
+/* Main's code goes to pirn_run's caller; its words, if it said why with pirn_fail, are told here, or nobody would hear
+ * them. */
 static void tell_words_of_main(int result) {
     const pirn_failure *failure = pn_current()->failure;
     char text[300];
@@ -356,8 +357,8 @@ static int run_all(const pirn_options *options, run *r) {
     return status != 0 ? status : r->result;
 }
 
-/* A program may be started with some of 0, 1 and 2 closed. Then our descriptors would get these numbers, and the first line
- * that somebody prints would ring a doorbell; libuv refuses to close such a one with an abort. */
+/* A program may be started with some of 0, 1 and 2 closed. Then our descriptors would get these numbers, and the first
+ * line that somebody prints would ring a doorbell; libuv refuses to close such a one with an abort. */
 static void hold_standard_descriptors(void) {
     int fd;
     do {

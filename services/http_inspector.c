@@ -3,18 +3,23 @@
  * What: the inspector's route: takes a snapshot of all workers and answers with one of its faces; and the JSON one.
  *
  * Threads: a request tasklet; the snapshot is its own.
- * Invariants: (1) only loopback peers are answered (PIRN_ROUTE_LOOPBACK); (2) every text of the snapshot is escaped:
- *       names of tasklets contain what clients sent.
+ * Invariants: (1) only loopback peers are answered (PIRN_ROUTE_LOOPBACK), and only if they ask for a loopback host: a
+ *       browser here may have been sent by a page whose own name was made to resolve to us (DNS rebinding); (2) every
+ *       text of the snapshot is escaped: names of tasklets contain what clients sent.
  */
 #include "http_inspector.h"
 
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define TASKLETS_MAX      100000 /* for programs, of each worker                                           */
 #define TASKLETS_PER_PAGE 1000   /* for people                                                             */
 #define SNAPSHOT_PATIENCE (5 * PIRN_SECOND)
+#define LOCATION_BYTES    512
 
 const char *pn_http_mode_name(pirn_mode mode) {
     return mode == PIRN_MODE_SINGLE ? "single" : "threaded";
@@ -90,7 +95,10 @@ static int json_worker(pirn_http_exchange *exchange, const pirn_worker_info *wor
 }
 
 static int json_tasklet(pirn_http_exchange *exchange, const pirn_tasklet_info *tasklet, bool first) {
-    int rc = pirn_http_print(exchange, "%s{\"id\":%" PRIu64 ",", first ? "" : ",", tasklet->id);
+    /* The label and not the number: JavaScript's numbers are exact to 2^53 only. */
+    int rc = pirn_http_print(exchange, "%s{", first ? "" : ",");
+    rc = rc ? rc : print_member(exchange, "id", tasklet->label);
+    rc = rc ? rc : pirn_http_write(exchange, ",", 1);
     rc = rc ? rc : print_member(exchange, "name", tasklet->name);
     rc = rc ? rc : pirn_http_write(exchange, ",", 1);
     rc = rc ? rc : print_member(exchange, "state", tasklet->state);
@@ -123,10 +131,48 @@ int pn_http_inspector_json(pirn_http_exchange *exchange, const pirn_runtime_info
                                 snapshot->deferreds, snapshot->records);
 }
 
-/* ---- the route ---- */
+/* ---- who may ask ---- */
+
+/* "" or ":" and digits. */
+static bool is_port(const char *text) {
+    return !*text || (*text == ':' && strspn(text + 1, "0123456789") == strlen(text + 1));
+}
+
+/* localhost, 127.x.y.z or [::1], with or without a port. */
+static bool is_loopback_host(const char *host) {
+    char name[16]; /* of the longest IPv4 address */
+    struct in_addr address;
+    if (strncmp(host, "[::1]", 5) == 0) {
+        return is_port(host + 5);
+    }
+    size_t length = strcspn(host, ":");
+    if (length >= sizeof name || !is_port(host + length)) {
+        return false;
+    }
+    memcpy(name, host, length);
+    name[length] = '\0';
+    return strcasecmp(name, "localhost") == 0 ||
+           (inet_pton(AF_INET, name, &address) == 1 && ntohl(address.s_addr) >> 24 == 127);
+}
+
+/* A client without a Host field, which HTTP/1.0 allows, is no browser. */
+static bool asks_for_loopback(const pirn_http_exchange *exchange) {
+    const char *host = pirn_http_header(exchange, "Host");
+    return !host || is_loopback_host(host);
+}
+
+static int refuse(pirn_http_exchange *exchange) {
+    static const char words[] = "the inspector answers to localhost, 127.0.0.1 and [::1] only\n";
+    return pirn_http_reply(exchange, 403, "text/plain; charset=utf-8", words, sizeof words - 1);
+}
+
+/* ---- the routes ---- */
 
 static int inspector(pirn_http_exchange *exchange, void *context) {
     (void)context;
+    if (!asks_for_loopback(exchange)) {
+        return refuse(exchange);
+    }
     char format[16];
     bool json = pirn_http_query_field(exchange, "format", format, sizeof format) >= 0 && strcmp(format, "json") == 0;
     pirn_runtime_info info;
@@ -145,6 +191,32 @@ static int inspector(pirn_http_exchange *exchange, void *context) {
     return rc;
 }
 
+/* From the path without its last slash to the one with it; a query too long for a place of ours is left out. */
+static int redirect(pirn_http_exchange *exchange, void *context) {
+    (void)context;
+    if (!asks_for_loopback(exchange)) {
+        return refuse(exchange);
+    }
+    char location[LOCATION_BYTES];
+    const char *path = pirn_http_path(exchange), *query = pirn_http_query(exchange);
+    int length = snprintf(location, sizeof location, "%s/%s%s", path, *query ? "?" : "", query);
+    if (length < 0 || (size_t)length >= sizeof location) {
+        snprintf(location, sizeof location, "%s/", path);
+    }
+    int rc = pirn_http_field(exchange, "Location", location);
+    return rc ? rc : pirn_http_reply(exchange, 301, NULL, NULL, 0);
+}
+
+static int add_redirect(pirn_http_server *server, const char *path, size_t length) {
+    char *bare = strndup(path, length - 1);
+    int rc = bare ? pirn_http_route(server, "GET", bare, PIRN_ROUTE_LOOPBACK, redirect, NULL) : PIRN_ENOMEM;
+    free(bare);
+    return rc;
+}
+
 int pirn_http_inspector(pirn_http_server *server, const char *path) {
-    return pirn_http_route(server, "GET", path, PIRN_ROUTE_LOOPBACK, inspector, NULL);
+    size_t length = strlen(path);
+    int rc = pirn_http_route(server, "GET", path, PIRN_ROUTE_LOOPBACK, inspector, NULL);
+    bool has_bare_path = length > 1 && path[length - 1] == '/';
+    return rc == 0 && has_bare_path ? add_redirect(server, path, length) : rc;
 }

@@ -199,7 +199,9 @@ static int print_waits(pirn_http_exchange *exchange, const pirn_snapshot *snapsh
 static int print_tasklet(pirn_http_exchange *exchange, const pirn_tasklet_info *tasklet) {
     char since[32];
     pn_http_duration(tasklet->since_ns, since, sizeof since);
-    int rc = pirn_http_print(exchange, "<tr><td class=\"n\"><code>%" PRIx64 "</code>", tasklet->id);
+    int rc = pirn_http_print(exchange, "<tr><td class=\"n\"><code>");
+    rc = rc ? rc : text(exchange, tasklet->label);
+    rc = rc ? rc : pirn_http_print(exchange, "</code>");
     rc = rc ? rc : cell(exchange, "name", tasklet->name);
     rc = rc ? rc : pirn_http_print(exchange, "<td class=\"n\">%u<td>", tasklet->worker);
     rc = rc ? rc : text(exchange, tasklet->state);

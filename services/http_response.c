@@ -11,7 +11,7 @@
  *       is sent.
  * Invariants: (1) status and fields do not change once the body is begun; (2) the framing is decided when the head is
  *       composed and never after; (3) a body that was complete before anything was sent goes with Content-Length,
- *       however it was written.
+ *       however it was written; for HEAD only if the handler replied whole: one that streams may write less for HEAD.
  * Rejected: writev: pirn_write takes one range, and copying a small body costs less than a second record.
  */
 #include <stdarg.h>
@@ -220,7 +220,7 @@ static void put_hex(pn_http_out *out, size_t number) {
 static char *compose_prefix(pirn_http_exchange *exchange, bool whole) {
     pn_http_out out = {exchange->buffer, exchange->buffer + exchange->prefix_room, false};
     if (!exchange->head_sent) {
-        decide_framing(exchange, whole);
+        decide_framing(exchange, whole && !exchange->request->is_head);
         put_head(exchange, exchange->body_bytes, &out);
     }
     if (exchange->framing == PN_HTTP_CHUNKED && exchange->gathered > 0 && body_is_sent(exchange)) {

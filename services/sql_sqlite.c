@@ -165,13 +165,24 @@ static void forget(statement *entry) {
     free(entry);
 }
 
+/* The last connection's close moves the -wal file into the database, unless SQLite still remembers an interrupt: it
+ * forgets one only when a statement begins. From here none can come any more: `connection->db` is NULL. */
+static void forget_interrupt(sqlite3 *db) {
+    sqlite3_progress_handler(db, 0, NULL, NULL); /* it would ask our own flag */
+    (void)sqlite3_exec(db, "SELECT 1", NULL, NULL, NULL);
+}
+
 void pn_sqlite_close(pirn_sql_connection *connection) {
     while (connection->statement_count) {
         forget(connection->statements[--connection->statement_count]);
     }
     sqlite3 *db = connection->db;
+    if (!db) {
+        return;
+    }
     set_db(connection, NULL);
-    if (sqlite3_close(db) != SQLITE_OK) { /* NULL is a no-op */
+    forget_interrupt(db);
+    if (sqlite3_close(db) != SQLITE_OK) {
         pn_warn("closing %s failed: %s", connection->path, sqlite3_errmsg(db));
     }
 }

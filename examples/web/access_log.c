@@ -4,7 +4,7 @@
  *       offload pool takes the full one and writes it.
  * Threads: append: any, under a mutex held for one copy; write: the job's thread; open and close: the main tasklet.
  * Bounds: BUFFER_BYTES of unwritten lines. What does not fit is dropped and counted, and the count is written as a line
- *       once there is room again.
+ *       once there is room again; the sum of all that is missing is told on stderr at the end.
  * Why poll before write: after POLLOUT a pipe takes PIPE_BUF bytes without blocking, so a reader that stands still
  *       cannot hold up the program's end either, and nobody's descriptor has to be made non-blocking (stderr is shared
  *       with others).
@@ -26,6 +26,7 @@
 
 typedef struct buffer {
     size_t used;
+    bool begins_with_count; /* "N lines dropped", which is no request's line */
     char bytes[BUFFER_BYTES];
 } buffer;
 
@@ -39,10 +40,11 @@ struct access_log {
     pthread_cond_t wake;
     bool waiting, stop;
     pirn_time stop_at; /* after stop: when to give up */
-    uint64_t dropped;
+    uint64_t dropped;  /* not yet written as a line */
     buffer *filling;
-    /* the writer's */
+    /* the writer's, then close's */
     buffer *writing;
+    uint64_t missing; /* from the log, all in all */
 };
 
 /* Lock held. */
@@ -87,6 +89,8 @@ static bool take(access_log *log) {
         char line[64];
         int length = snprintf(line, sizeof line, "%llu lines dropped", (unsigned long long)log->dropped);
         append(log, line, (size_t)length);
+        log->filling->begins_with_count = true;
+        log->missing += log->dropped;
         log->dropped = 0;
     }
     bool more = full->used || log->filling->used;
@@ -99,6 +103,17 @@ static bool given_up(access_log *log) {
     bool over = log->stop && pirn_now() >= log->stop_at;
     pthread_mutex_unlock(&log->lock);
     return over;
+}
+
+/* The requests' lines that end in what was not written. */
+static uint64_t count_unwritten(const buffer *full, size_t done) {
+    uint64_t lines = 0;
+    for (size_t i = done; i < full->used; i++) {
+        lines += full->bytes[i] == '\n';
+    }
+    const char *first_end = memchr(full->bytes, '\n', full->used);
+    bool with_count = full->begins_with_count && first_end && full->bytes + done <= first_end;
+    return lines - (with_count ? 1 : 0);
 }
 
 /* Write what was taken, a piece at a time; lines are lost only when the descriptor fails or the program ends without a
@@ -118,7 +133,9 @@ static void write_out(access_log *log) {
         }
         done += moved > 0 ? (size_t)moved : 0;
     }
+    log->missing += count_unwritten(full, done);
     full->used = 0;
+    full->begins_with_count = false;
 }
 
 static int write_lines(void *arg, pirn_result *out) {
@@ -181,6 +198,14 @@ access_log *access_log_open(const char *path) {
     return log;
 }
 
+/* Only if stderr takes it at once: it may be the log's own descriptor, and its reader the one that stands still. */
+static void tell_missing(const access_log *log) {
+    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (log->missing && poll(&ready, 1, 0) > 0) {
+        complain("access log: %llu lines dropped", (unsigned long long)log->missing);
+    }
+}
+
 void access_log_close(access_log *log) {
     if (!log) {
         return;
@@ -195,5 +220,6 @@ void access_log_close(access_log *log) {
     (void)pirn_await_take(log->ended, &result, PIRN_FOREVER);
     pirn_result_drop(&result);
     pirn_shield_leave();
+    tell_missing(log);
     destroy(log);
 }

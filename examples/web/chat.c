@@ -222,6 +222,37 @@ static int serve_events(pirn_http_exchange *exchange, void *context) {
 
 /* ---- speaking ---- */
 
+/* How many bytes the character at `at` has; 0: it is no UTF-8 (cut short, longer than it need be, a surrogate, or past
+ * U+10FFFF). */
+static size_t character_bytes(const unsigned char *at, size_t left) {
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t bytes = *at < 0x80 ? 1 : *at >> 5 == 6 ? 2 : *at >> 4 == 14 ? 3 : *at >> 3 == 30 ? 4 : 0;
+    if (bytes < 2 || bytes > left) {
+        return bytes == 1;
+    }
+    uint32_t character = *at & (0x7fu >> bytes);
+    for (size_t i = 1; i < bytes; i++) {
+        if (at[i] >> 6 != 2) {
+            return 0;
+        }
+        character = character << 6 | (at[i] & 0x3fu);
+    }
+    bool good = character >= least[bytes] && character <= 0x10ffff && character >> 11 != 0x1b;
+    return good ? bytes : 0;
+}
+
+/* An event stream is UTF-8 by definition: readers would see other words than the speaker sent. */
+static bool is_utf8(const char *text, size_t length) {
+    for (size_t at = 0; at < length;) {
+        size_t bytes = character_bytes((const unsigned char *)text + at, length - at);
+        if (!bytes) {
+            return false;
+        }
+        at += bytes;
+    }
+    return true;
+}
+
 static int reply_text(pirn_http_exchange *exchange, int code, const char *text) {
     return pirn_http_reply(exchange, code, "text/plain; charset=utf-8", text, strlen(text));
 }
@@ -235,6 +266,9 @@ static int serve_post(pirn_http_exchange *exchange, void *context) {
     }
     if (length <= 0) {
         return reply_text(exchange, 400, "the form field message is missing, empty or badly encoded\n");
+    }
+    if (!is_utf8(text, (size_t)length)) {
+        return reply_text(exchange, 400, "the message is not UTF-8\n");
     }
     chat_command say = {.kind = SAY, .message = copy_message(text, (size_t)length)};
     if (!say.message) {

@@ -98,11 +98,22 @@ static const char *set_seed(web_flags *flags, const char *value) {
     return good ? NULL : "a whole number is wanted";
 }
 
+/* Whether there is a host between the scheme (and a user) and the port, path or query. */
+static bool has_host(const char *after_scheme) {
+    const char *end = after_scheme + strcspn(after_scheme, "/?#");
+    const char *user = memrchr(after_scheme, '@', (size_t)(end - after_scheme));
+    const char *host = user ? user + 1 : after_scheme;
+    return host < end && *host != ':';
+}
+
 static const char *set_target(web_flags *flags, const char *value) {
     bool self = strcmp(value, "self") == 0;
     flags->http_target = self ? NULL : value;
-    bool good = self || strncmp(value, "http://", 7) == 0 || strncmp(value, "https://", 8) == 0;
-    return good ? NULL : "a http or https URL, or self, is wanted";
+    size_t scheme = strncmp(value, "http://", 7) == 0 ? 7 : strncmp(value, "https://", 8) == 0 ? 8 : 0;
+    if (!self && !scheme) {
+        return "a http or https URL, or self, is wanted";
+    }
+    return self || has_host(value + scheme) ? NULL : "the URL has no host";
 }
 
 static const char *set_chat_odds(web_flags *flags, const char *value) {
@@ -173,7 +184,8 @@ static const row rows[] = {
     {"--chat-probability", "P", "how often it speaks, and how often it listens (0.2 and 0.3)", set_chat_odds, false},
     {"--chat-deadline", "MS", "how long either waits for the other (50)", set_chat_deadline, false},
     {"--access-log", "FILE|-", "one line a request, - is stderr (off)", set_access_log, true},
-    {"--help", NULL, "this text", set_help, false},
+    {"--help", NULL, "this text; also -h", set_help, false},
+    {"-h", NULL, NULL, set_help, false},
     {"--guard", "KIND", NULL, set_guard, false},
     {"--stack-bytes", "N", NULL, set_stack_bytes, false},
 };
@@ -189,8 +201,9 @@ void flags_help(FILE *out) {
             fprintf(out, "%*s%s\n", width < 34 ? 34 - width : 1, "", rows[i].help);
         }
     }
-    fputs("\nSIGTERM or SIGINT drains, 5 seconds at most; a second one exits at once.\n"
-          "Exit codes: 0 ok, 2 usage, 3 cannot bind, 4 database, 70 internal.\n",
+    fputs("\nSIGTERM or SIGINT drains, 5 seconds at most; another one 200 ms or more after the first exits at once.\n"
+          "Exit codes: 0 ok, 2 usage, 3 cannot bind, 4 database, 70 internal, 128 + its number for that other "
+          "signal.\n",
           out);
 }
 
@@ -226,7 +239,7 @@ static int unknown(const char *name, size_t length) {
     snprintf(typed, sizeof typed, "%.*s", (int)length, name);
     for (size_t i = 0; i < ROW_COUNT; i++) {
         unsigned edits = distance(rows[i].name, typed);
-        if (edits < best) {
+        if (rows[i].help && edits < best) {
             best = edits;
             nearest = &rows[i];
         }
@@ -292,8 +305,9 @@ int flags_parse(web_flags *flags, char **arguments) {
             return status;
         }
     }
-    if (flags->runtime.mode == PIRN_MODE_SINGLE) {
-        flags->runtime.workers = 1; /* one flag is all that the modes differ by: --workers may stay */
+    if (!flags->help && flags->runtime.mode == PIRN_MODE_SINGLE && flags->runtime.workers > 1) {
+        complain("--workers %u: --mode single has one, the thread that all runs on", flags->runtime.workers);
+        return EXIT_USAGE;
     }
     return 0;
 }

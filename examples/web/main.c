@@ -14,6 +14,7 @@
 
 #define DRAIN_NS  (4 * PIRN_SECOND) /* with what follows, an exit within five seconds */
 #define SIGNALLED 128               /* the shell's convention for an exit by signal */
+#define ECHO_NS   (200 * PIRN_MILLISECOND)
 
 void complain(const char *format, ...) {
     char line[700] = "pirn-web: ";
@@ -54,6 +55,7 @@ static void choose_target(web_site *site, const char *address, int port) {
 typedef struct stop_signals {
     web_site *site;
     pirn_channel *channels[2];
+    pirn_time first_at; /* when the drain began */
 } stop_signals;
 
 static const int numbers[2] = {SIGTERM, SIGINT};
@@ -72,10 +74,15 @@ static int wait_signal(stop_signals *signals) {
     return cases[chosen].status ? cases[chosen].status : numbers[chosen];
 }
 
-/* A daemon tasklet during the drain: a second signal ends the program at once. */
+/* A daemon tasklet during the drain: a second signal ends the program at once. One that comes together with the first
+ * is the first once more: GNU timeout signals its child and then its group, and a terminal's ^C reaches us beside what
+ * our parent passes on. */
 static int watch_second(void *arg) {
     stop_signals *signals = arg;
-    int number = wait_signal(signals);
+    int number;
+    do {
+        number = wait_signal(signals);
+    } while (number > 0 && pirn_now() - signals->first_at < ECHO_NS);
     if (number > 0) {
         complain("signal %d again: exiting now", number);
         database_unlink(signals->site);
@@ -173,6 +180,7 @@ static int serve(web_site *site, pirn_listener **listener, stop_signals *signals
         complain("cannot wait for signals: %s", pirn_strerror(number));
         return EXIT_INTERNAL;
     }
+    signals->first_at = pirn_now();
     return 0;
 }
 

@@ -103,8 +103,9 @@ enum pirn_list_flags {
 };
 typedef struct pirn_deferred_results {
     size_t count;
-    size_t index;          /* the one that fired it early; count when all did                          */
-    __extension__ pirn_result results[]; /* owned by this value; take one by copying and zeroing it. Not come yet: zero */
+    size_t index; /* the one that fired it early; count when all did                          */
+    /* Owned by this value; take one by copying and zeroing it. Not come yet: zero. */
+    __extension__ pirn_result results[];
 } pirn_deferred_results;
 PIRN_API pirn_deferred *pirn_deferred_list(pirn_deferred **deferreds, size_t count, unsigned flags);
 

@@ -112,8 +112,9 @@ PIRN_API int pirn_http_flush(pirn_http_exchange *exchange);
 /* `text` with & < > " ' escaped, for HTML text and attributes, into `out`, terminated. Returns the length wanted. */
 PIRN_API size_t pirn_html_escape(const char *text, char *out, size_t out_bytes);
 
-/* Mount the inspector at `path` (it should end in '/'): HTML for people, `?format=json` for programs; loopback peers
- * only. */
+/* Mount the inspector at `path` (it should end in '/'; without that slash it redirects there): HTML for people,
+ * `?format=json` for programs. Loopback peers only, and 403 for a Host field that names anything but localhost,
+ * 127.x.y.z or [::1] (DNS rebinding). Returns pirn_http_route's codes. */
 PIRN_API int pirn_http_inspector(pirn_http_server *server, const char *path);
 
 /* ---- client ---- */

@@ -121,10 +121,9 @@ static void overflow_canary(void) {
 /* Goal: under canaries an overflow is found at the next switch and reported alike; that is a panic, hence SIGABRT.
  * Method: a child recurses just over the bottom, comes back, switches and looks. */
 Test(stack_overflow, recursion_canary_is_named) {
-    expect_line(
-        overflow_canary, SIGABRT,
-        "pirn: tasklet 0.44 \"req /chat\" overflowed its 64 KiB stack (canary overwritten). Spawn it with .stack_bytes = "
-        "262144, or run with a larger stack_bytes. Guard: canary.\n");
+    expect_line(overflow_canary, SIGABRT,
+                "pirn: tasklet 0.44 \"req /chat\" overflowed its 64 KiB stack (canary overwritten). Spawn it with "
+                ".stack_bytes = 262144, or run with a larger stack_bytes. Guard: canary.\n");
 }
 
 static void smash_canary_then_fault_entry(void) {

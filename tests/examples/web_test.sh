@@ -140,9 +140,16 @@ test_usage() {
     check usage_postgres_is_not_in_this_version 'exit code or line' \
         exits_with 2 'not in this version' --db postgres://localhost/test
     check usage_bad_address_is_refused 'exit code or line' exits_with 2 'ADDRESS:PORT' --listen nowhere:80
+    check usage_single_has_one_worker 'exit code or line' exits_with 2 'has one' --workers 4 --mode single
+    for target in http:// https:///path 'http://:80/' 'http://user@/' 'http://?q'; do
+        check "usage_target_without_host_is_refused $target" 'exit code or line' \
+            exits_with 2 'no host' --http-target "$target"
+    done
     "$web" --help >"$work/help.out" 2>"$work/help.err"
     check usage_help_goes_to_stdout 'not as wanted' \
         sh -c "[ $? -eq 0 ] && grep -q -- --chat-deadline '$work/help.out' && [ ! -s '$work/help.err' ]"
+    "$web" -h >"$work/h.out" 2>&1
+    check usage_h_is_help 'not as wanted' sh -c "[ $? -eq 0 ] && cmp -s '$work/h.out' '$work/help.out'"
     head -c 4096 /dev/zero | tr '\0' x >"$work/no.db"
     check database_that_is_none_exits_4 'exit code or line' \
         exits_with 4 'file is not a database' --listen 127.0.0.1:0 --db "$work/no.db"
@@ -180,6 +187,10 @@ test_access_log() {
     stop
     wait "$reader"
     check access_log_exit_is_0 "exit $code" test "$code" -eq 0
+    told=$(sed -nE 's/^pirn-web: access log: ([0-9]+) lines dropped$/\1/p' "$work/err")
+    logged=$(grep -c 'path="/hello' "$work/read")
+    check access_log_exit_tells_how_many_were_dropped "told '$told', $logged of $count are there" \
+        test "$((${told:-0} + logged))" -eq $count
 }
 
 # A target that never ends its page: another pirn-web's event stream.
@@ -200,9 +211,15 @@ test_cancel_and_second_signal() {
     get / >/dev/null &
     helpers="$helpers $!"
     wait_for parked_above "$((before + 1))"
+    # Two signals that arrive together, as from GNU timeout, are one.
+    kill -STOP "$server"
     kill -TERM "$server"
+    kill -INT "$server"
+    kill -CONT "$server"
     check drain_refuses_new_connections 'still accepts' \
         wait_for sh -c "! curl -s -o /dev/null --max-time 5 '$url/hello'"
+    sleep 0.5 # what comes within 200 ms of the first is the first
+    check signals_that_arrive_together_are_one "$(cat "$work/err")" sh -c "! grep -q 'exiting now' '$work/err'"
     kill -TERM "$server"
     wait "$server"
     code=$?
@@ -258,6 +275,10 @@ test_pages() {
     get '/debug/pirn/?format=json' >"$work/json"
     check "$config/inspector_names_its_parts" "$(cat "$work/json")" \
         sh -c "for key in mode poll workers tasklets counts; do grep -q \"\\\"\$key\\\":\" '$work/json' || exit 1; done"
+    check "$config/inspector_redirects_without_slash" 'other' \
+        test "$(get /debug/pirn -L -o /dev/null -w '%{http_code} %{num_redirects}')" = '200 1'
+    check "$config/inspector_refuses_foreign_host" 'other' \
+        test "$(get /debug/pirn/ -H 'Host: a.example' -o /dev/null -w '%{http_code}')" = 403
     check "$config/unknown_path_is_404" 'other' test "$(get /absent -o /dev/null -w '%{http_code}')" = 404
     check "$config/other_method_is_405" 'other' test "$(get /hello -X DELETE -o /dev/null -w '%{http_code}')" = 405
     exits_with 3 'another program has this port' --listen "${url#http://}" "$@"
@@ -290,11 +311,19 @@ second line')
     check "$config/chat_message_reaches_every_reader" "$heard of 4" test $heard -eq 4
     check "$config/chat_post_without_message_is_400" 'other' \
         test "$(get /chat -o /dev/null -w '%{http_code}' -d 'other=1')" = 400
+    for bad in %ff %c3 %c0%af %ed%a0%80 %f4%90%80%80 a%80 %e2%82; do
+        check "$config/chat_post_that_is_no_utf8_is_400 $bad" 'other' \
+            test "$(get /chat -o /dev/null -w '%{http_code}' -d "message=$bad")" = 400
+    done
+    check "$config/chat_post_in_utf8_is_204" 'other' \
+        test "$(get /chat -o /dev/null -w '%{http_code}' -d 'message=%c3%a9%e2%82%ac%f0%9f%a7%b6%f4%8f%bf%bf')" = 204
     head -c 5000 /dev/zero | tr '\0' a >"$work/long"
     check "$config/chat_post_too_long_is_413" 'other' \
         test "$(get /chat -o /dev/null -w '%{http_code}' --data-urlencode "message@$work/long")" = 413
     check "$config/chat_events_answer_head" 'other' \
         test "$(get /chat/events -I -o /dev/null -w '%{http_code} %{content_type}')" = '200 text/event-stream'
+    check "$config/head_of_a_stream_claims_no_length" "$(get /chat/events -I)" \
+        sh -c "! curl -sI '$url/chat/events' | grep -qi '^content-length'"
     check "$config/chat_page_is_html" 'no form' sh -c "curl -s '$url/chat' | grep -q '<form'"
     before=$(parked)
     # shellcheck disable=SC2086

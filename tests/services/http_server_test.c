@@ -237,10 +237,12 @@ static int head_requests(void *arg) {
         client_send(&c, text);
         cr_assert(get_response_of(&c, &r, true));
         cr_assert_eq(r.status, 200);
-        cr_assert(r.chunked == (i == 2));
-        if (i != 2) {
-            static const char *const lengths[] = {"13", "6", "", "100000"};
-            cr_assert_str_eq(response_field(&r, "Content-Length"), lengths[i]);
+        bool streamed = i == 1 || i == 2;
+        cr_assert(r.chunked == streamed);
+        if (streamed) {
+            cr_assert_null(response_field(&r, "Content-Length"), "a handler that streams may write less for HEAD");
+        } else {
+            cr_assert_str_eq(response_field(&r, "Content-Length"), i == 0 ? "13" : "100000");
         }
         response_drop(&r);
     }
@@ -657,59 +659,7 @@ Test(http_server, many_clients_served, .timeout = 120) {
     run_everywhere(many_clients);
 }
 
-/* ---- inspector and client ---- */
-
-static int inspect(void *arg) {
-    (void)arg;
-    site s;
-    client c, parked;
-    response r;
-    site_open(&s, NULL);
-    client_open(&parked, &s);
-    client_send(&parked, "GET /slow?%3Cscript%3E HTTP/1.1\r\nHost: a\r\n\r\n");
-    WAIT_UNTIL(atomic_load(&slow_running) == 1);
-    client_open(&c, &s);
-    client_send(&c, GET_TEXT("/debug/pirn/?format=json"));
-    cr_assert(get_response(&c, &r));
-    cr_assert_eq(r.status, 200);
-    cr_assert_str_eq(response_field(&r, "Content-Type"), "application/json");
-    static const char *const wanted[] = {"{\"mode\":\"",
-                                         "\"poll\":\"",
-                                         "\"workers\":[{\"id\":0,",
-                                         "\"runnable\":",
-                                         "\"inbox\":",
-                                         "\"switches\":",
-                                         "\"tasklets\":[{\"id\":",
-                                         "\"name\":\"GET /slow\"",
-                                         "\"state\":\"parked\"",
-                                         "\"waiting_on\":\"",
-                                         "\"since_ns\":",
-                                         "\"spawned_at\":\"",
-                                         "\"counts\":{\"live\":",
-                                         "\"parked\":",
-                                         "\"deferreds\":",
-                                         "\"records\":"};
-    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
-        cr_assert_not_null(strstr(r.body, wanted[i]), "%s is not in %s", wanted[i], r.body);
-    }
-    response_drop(&r);
-    client_send(&c, GET_TEXT("/debug/pirn/"));
-    cr_assert(get_response(&c, &r));
-    cr_assert_eq(r.status, 200);
-    cr_assert_not_null(response_field(&r, "Content-Security-Policy"));
-    cr_assert(strstr(r.body, "Where tasklets wait") && strstr(r.body, "GET /slow") && strstr(r.body, "</html>"));
-    cr_assert_null(strstr(r.body, "<script"));
-    response_drop(&r);
-    client_close(&parked);
-    client_close(&c);
-    site_close(&s);
-    return 0;
-}
-
-/* Goal: the inspector shows a parked request to programs and people. Method: park one, ask for both faces. */
-Test(http_server, inspector_shows_parked_request, .timeout = 60) {
-    run_everywhere(inspect);
-}
+/* ---- client ---- */
 
 static int get_own_page(void *arg) {
     (void)arg;

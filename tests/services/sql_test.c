@@ -685,3 +685,52 @@ static void check_close(pirn_sql_pool *none) {
 Test(sql, close_interrupts_running_and_waiting, .timeout = 30) {
     run_modes(run_bare, check_close);
 }
+
+/* What a program finds that opens the file after us and has no -wal file to look into. */
+static void expect_rows_in_main_file(int wanted) {
+    char wal[128], shm[128];
+    sqlite3 *db = NULL;
+    sqlite3_stmt *count = NULL;
+    snprintf(wal, sizeof wal, "%s-wal", around.path);
+    snprintf(shm, sizeof shm, "%s-shm", around.path);
+    cr_assert_neq(access(wal, F_OK), 0, "%s is still there", wal);
+    cr_assert_neq(access(shm, F_OK), 0, "%s is still there", shm);
+    cr_assert_eq(sqlite3_open_v2(around.path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    cr_assert_eq(sqlite3_prepare_v2(db, "select count(*) from t", -1, &count, NULL), SQLITE_OK);
+    cr_assert_eq(sqlite3_step(count), SQLITE_ROW);
+    cr_assert_eq(sqlite3_column_int(count, 0), wanted);
+    sqlite3_finalize(count);
+    sqlite3_close(db);
+}
+
+static void check_close_leaves_one_file(pirn_sql_pool *unused) {
+    (void)unused;
+    for (int round = 0; round < 2; round++) {
+        char error[200];
+        pirn_sql_pool *pool = NULL;
+        query running = {.sql = SLOW, .deadline = PIRN_FOREVER};
+        around.options.connections = 2;
+        cr_assert_eq(pirn_sql_open(around.path, &around.options, &pool, error, sizeof error), 0, "%s", error);
+        must(pool, "create table if not exists t(id integer)");
+        must(pool, "insert into t values (1), (2), (3)");
+        running.pool = pool;
+        if (round == 1) {
+            start(&running, run_query);
+            while (pirn_sql_free(pool) == 2) {
+                pirn_yield();
+            }
+        }
+        pirn_sql_close(pool);
+        if (round == 1) {
+            join(&running);
+            cr_assert_eq(running.status, PIRN_ECLOSED);
+        }
+        expect_rows_in_main_file(3 * (round + 1));
+    }
+}
+
+/* Goal: after a close the database is one file with everything in it.
+ * Method: rows, then close: once with idle connections, once while a query runs; look for -wal and -shm, and read. */
+Test(sql, close_leaves_one_file, .timeout = 30) {
+    run_modes(run_bare, check_close_leaves_one_file);
+}

@@ -69,6 +69,8 @@ make_root() {
     apt-config dump | grep -iE '^Acquire::(https?|ftp)::[^ ]*(proxy|verify|ca)' \
         >"$root/etc/apt/apt.conf.d/99mirror" || true
     cp -L /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
+    # An installer or container would have written this; debootstrap alone leaves a machine that does not know itself.
+    [ -e "$root/etc/hosts" ] || printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
     if [ "${PIRN_FRESH_INSIDE:-}" = namespaces ]; then
         mount -t proc proc "$root/proc"
         mkdir -p "$root/dev/shm" "$root/dev/pts"
@@ -118,9 +120,12 @@ check_run() {
 make_root
 check_run
 say "(in the fresh root) ./dev test"
-status=0
-(become './dev test') >"$scratch/test.out" 2>&1 || status=$?
-grep -E '^(\+|==|skipped:|FAILED:)|, [0-9]+ failed' "$scratch/test.out" || true
+{
+    (become './dev test') 2>&1 && status=0 || status=$?
+    echo $status >"$scratch/test.status"
+} | tee "$scratch/test.out" | grep --line-buffered -E '^(\+|==|skipped:|FAILED:)|, [0-9]+ failed|^ *(not ok|skip) ' || true
+status=$(cat "$scratch/test.status")
+# grep has printed the count line as the last of its lines.
 tail -n 1 "$scratch/test.out" | grep -Eq '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' ||
     { tail -n 60 "$scratch/test.out" >&2; fail "./dev test did not end with its count"; }
 exit $status
