@@ -123,7 +123,8 @@ say "(in the fresh root) ./dev test"
 {
     (become './dev test') 2>&1 && status=0 || status=$?
     echo $status >"$scratch/test.status"
-} | tee "$scratch/test.out" | grep --line-buffered -E '^(\+|==|skipped:|FAILED:)|, [0-9]+ failed|^ *(not ok|skip) ' || true
+} | tee "$scratch/test.out" |
+    grep --line-buffered -E '^(\+|==|skipped:|FAILED:)|, [0-9]+ failed|^ *(not ok|skip) ' || true
 status=$(cat "$scratch/test.status")
 # grep has printed the count line as the last of its lines.
 tail -n 1 "$scratch/test.out" | grep -Eq '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' ||
