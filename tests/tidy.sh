@@ -199,6 +199,18 @@ check_rules() {
     done
 }
 
+# Links of the documents lead somewhere, and the README's program is the example that the build compiles.
+check_documents() {
+    for file in $(files '\.md$'); do
+        grep -noE '\]\([^):#]+\)' "$file" | sed 's/](\(.*\))/\1/' | while IFS=: read -r line path; do
+            [ -e "$(dirname "$file")/$path" ] || echo "$file:$line: leads to no file: $path"
+        done
+    done
+    sed -n '/^```c$/,/^```$/p' README.md | sed '1d;$d' >"$work/program"
+    sed -n '/^static pirn_channel/,$p' examples/readme.c | cmp -s - "$work/program" ||
+        echo "README.md:1: the program is not that of examples/readme.c"
+}
+
 check_scripts() {
     for file in $(files '\.sh$|^dev$|^\.ci/run$'); do
         sh -n "$file" 2>/dev/null || echo "$file:1: does not parse as sh"
@@ -214,7 +226,7 @@ check_allow() {
 }
 
 for rule in headers line_length whitespace function_length file_length words includes conditionals public_comments \
-    mirror test_names rules scripts allow; do
+    mirror test_names rules documents scripts allow; do
     "check_$rule" >"$work/findings"
     verdict "$rule" <"$work/findings" >"$work/verdict"
     cat "$work/verdict"

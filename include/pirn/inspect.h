@@ -25,8 +25,8 @@ typedef struct pirn_worker_info {
 } pirn_worker_info;
 
 typedef struct pirn_tasklet_info {
-    uint64_t id;           /* of the handle                                                               */
-    char label[24];        /* as lines on stderr spell it: worker.slot, "0.2"                              */
+    uint64_t id;    /* of the handle                                                               */
+    char label[24]; /* as lines on stderr spell it: worker.slot, "0.2"                              */
     unsigned worker;
     bool daemon;
     char name[32];
