@@ -88,8 +88,8 @@ start_for() { # NAME FLAGS...
 }
 
 # SIGTERM, then the exit code in $code. A program that does not end is killed: code 137. ThreadSanitizer holds a signal
-# back for the fibre that it met, and forgets it when that tasklet parks and the thread, in single mode, goes to sleep on
-# another fibre: there it gets the signal once more when it has not ended long after it should have.
+# back for the fibre that it met, and forgets it when that tasklet parks and the thread, in single mode, goes to sleep
+# on another fibre: there it gets the signal once more when it has not ended long after it should have.
 stop() {
     kill -TERM "$server"
     (
