@@ -4,7 +4,8 @@
  * Threads: any. A role is the calling thread's own.
  * Why all signals are blocked: a handler of the application's would run on whatever stack the thread is on, here a
  *       tasklet's of 64 KiB, and a signal frame alone takes 12 KB on some processors. The application's own threads,
- *       main first, get its signals; pirn listens to those it is asked for on the reactor.
+ *       main first, get its signals; pirn listens to those it is asked for on the reactor. In single mode main itself
+ *       runs tasklets, and the watchdog takes its signals (watchdog.h).
  * Lifetime: the start record is the new thread's from its first instruction on.
  */
 #include "thread.h"
@@ -42,8 +43,7 @@ const char *pn_thread_role_text(void) {
     return texts[own_role];
 }
 
-/* What a thread of pirn blocks: everything that does not come from its own instructions. */
-static void mask_of(pn_role role, sigset_t *mask) {
+void pn_thread_mask(pn_role role, sigset_t *mask) {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
     sigfillset(mask);
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
@@ -73,7 +73,7 @@ int pn_thread_start(pthread_t *thread, pn_role role, const char *name, void *(*m
 
     /* The new thread inherits the mask: a signal has no moment to come in between. */
     sigset_t mask, before;
-    mask_of(role, &mask);
+    pn_thread_mask(role, &mask);
     PN_ASSERT(pthread_sigmask(SIG_SETMASK, &mask, &before) == 0);
     int code = pthread_create(thread, NULL, run, start);
     PN_ASSERT(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);

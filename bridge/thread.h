@@ -20,6 +20,9 @@ typedef enum pn_role { PN_FOREIGN, PN_WORKER, PN_REACTOR, PN_OFFLOAD, PN_WATCHDO
 int pn_thread_start(pthread_t *thread, pn_role role, const char *name, void *(*main)(void *), void *arg);
 void pn_thread_set_role(pn_role role); /* of the calling thread */
 pn_role pn_thread_role(void);
+/* What a thread of that role blocks: everything that does not come from its own instructions, but for a worker or the
+ * reactor the watchdog's signal. */
+void pn_thread_mask(pn_role role, sigset_t *mask);
 const char *pn_thread_role_text(void); /* "an offload thread", ... */
 
 #endif

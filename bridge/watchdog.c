@@ -71,6 +71,8 @@ static struct {
     pthread_t thread;
     bool started;
     pirn_time slice_warn_ns;
+    bool takes_signals;
+    sigset_t mask; /* with takes_signals */
     /* the watchdog's own */
     subject subjects[PN_WORKERS_MAX + 1];
     unsigned count;
@@ -280,6 +282,9 @@ static void tick(pirn_time now) {
 
 static void *run_watchdog(void *arg) {
     (void)arg;
+    if (watchdog.takes_signals) {
+        PN_ASSERT(pthread_sigmask(SIG_SETMASK, &watchdog.mask, NULL) == 0);
+    }
     pirn_time tick_ns = watchdog.slice_warn_ns / 2 > TICK_MIN_NS ? watchdog.slice_warn_ns / 2 : TICK_MIN_NS;
     PN_ASSERT(pthread_mutex_lock(&watchdog.mutex) == 0);
     while (!watchdog.stop) {
@@ -347,7 +352,21 @@ static void init_sleep(void) {
     PN_ASSERT(pthread_mutex_init(&watchdog.mutex, NULL) == 0);
 }
 
-int pn_watchdog_start(pirn_time slice_warn_ns) {
+/* Neither a broken pipe that our lines meet, nor our question to others, is for us. */
+static void take_signals(const sigset_t *signals) {
+    watchdog.takes_signals = signals != NULL;
+    if (signals) {
+        watchdog.mask = *signals;
+        (void)sigaddset(&watchdog.mask, SIGPIPE);
+        (void)sigaddset(&watchdog.mask, PN_WATCHDOG_SIGNAL);
+    }
+}
+
+bool pn_watchdog_takes(int number) {
+    return watchdog.takes_signals && watchdog.started && sigismember(&watchdog.mask, number) == 0;
+}
+
+int pn_watchdog_start(pirn_time slice_warn_ns, const sigset_t *signals) {
     PN_ASSERT(!watchdog.started);
     if (slice_warn_ns == PIRN_FOREVER) {
         return 0;
@@ -361,6 +380,7 @@ int pn_watchdog_start(pirn_time slice_warn_ns) {
     watchdog.stop = false;
     watchdog.slice_warn_ns = slice_warn_ns;
     watchdog.quiet_since = PIRN_FOREVER;
+    take_signals(signals);
     error = pn_thread_start(&watchdog.thread, PN_WATCHDOG, "watchdog", run_watchdog, NULL);
     watchdog.started = error == 0;
     if (error != 0) {

@@ -146,7 +146,8 @@ static void spawn_main(run *r) {
 
 /* ---- what stands beside workers and reactor ---- */
 
-static int start_services(void) {
+/* `signals`: NULL, or the mask of the thread that became worker 0. */
+static int start_services(const sigset_t *signals) {
     const pirn_options *options = &pn_runtime_current.options;
     int status = pn_offload_start(options->offload_threads, options->offload_max);
     if (status != 0) {
@@ -154,7 +155,7 @@ static int start_services(void) {
     }
     status = pn_foreign_start();
     if (status == 0) {
-        status = pn_watchdog_start(options->slice_warn_ns);
+        status = pn_watchdog_start(options->slice_warn_ns, signals);
     }
     if (status != 0) {
         pn_foreign_stop();
@@ -244,7 +245,7 @@ static int run_threaded(run *r) {
     int arrived = gate_wait(&r->start, started);
     status = status != 0 ? status : arrived;
     if (status == 0) {
-        status = start_services();
+        status = start_services(NULL);
     }
     gate_open(&r->start, status);
     if (status == 0) {
@@ -265,17 +266,21 @@ typedef struct borrowed_thread {
     bool pipe_was_pending;
 } borrowed_thread;
 
-/* The calling thread becomes worker 0: a broken pipe is an error code here, and the watchdog must be able to ask for a
- * stack. */
+/* The calling thread becomes worker 0, and blocks what a worker blocks: the watchdog takes the process' signals. Without
+ * a watchdog there is nobody else who could, and only a broken pipe, which is an error code here, is blocked. */
 static void borrow_thread(borrowed_thread *before) {
-    sigset_t pipe, watchdog, pending;
-    (void)sigemptyset(&pipe);
-    (void)sigaddset(&pipe, SIGPIPE);
+    sigset_t blocked, watchdog, pending;
+    if (pn_runtime_current.options.slice_warn_ns == PIRN_FOREVER) {
+        (void)sigemptyset(&blocked);
+        (void)sigaddset(&blocked, SIGPIPE);
+    } else {
+        pn_thread_mask(PN_WORKER, &blocked);
+    }
     (void)sigemptyset(&watchdog);
     (void)sigaddset(&watchdog, PN_WATCHDOG_SIGNAL);
     (void)sigpending(&pending);
     before->pipe_was_pending = sigismember(&pending, SIGPIPE) == 1;
-    (void)pthread_sigmask(SIG_BLOCK, &pipe, &before->mask);
+    (void)pthread_sigmask(SIG_BLOCK, &blocked, &before->mask);
     (void)pthread_sigmask(SIG_UNBLOCK, &watchdog, NULL);
     pn_thread_set_role(PN_WORKER);
 }
@@ -307,7 +312,7 @@ static int run_single(run *r) {
     if (status != 0) {
         goto no_reactor;
     }
-    status = start_services();
+    status = start_services(&before.mask);
     if (status == 0) {
         spawn_main(r);
         pn_sched_run(&worker->sched);

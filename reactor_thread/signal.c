@@ -25,6 +25,7 @@
 #include "sched.h"
 #include "signal_watch.h"
 #include "thread.h"
+#include "watchdog.h"
 
 /* Signals that wait for a receiver; more of them count once. */
 #define SIGNALS_WAITING_MAX 8
@@ -83,12 +84,16 @@ static void caught(uv_signal_t *handle, int number) {
 }
 
 /* libuv installs its handler without SA_ONSTACK, and some thread must be able to take the signal: this one, when all
- * others have it blocked. */
+ * others may have it blocked. In single mode this one runs tasklets, and leaves it to the watchdog if that can have
+ * it. */
 static void make_deliverable(int number) {
     struct sigaction action;
     if (sigaction(number, NULL, &action) == 0) {
         action.sa_flags |= SA_ONSTACK;
         (void)sigaction(number, &action, NULL);
+    }
+    if (pn_watchdog_takes(number)) {
+        return;
     }
     sigset_t one;
     (void)sigemptyset(&one);

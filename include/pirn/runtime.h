@@ -62,6 +62,9 @@ PIRN_API void pirn_options_init(pirn_options *options);
  * `drain_ns`, then they are cancelled; then jobs, reactor and workers end.
  * Parks: blocks the calling thread. Thread: any thread that is not pirn's; one call at a time in a process.
  * Args: NULL options are the defaults. In single mode the calling thread is the worker.
+ * Signals: threads that run tasklets block them, so that no handler runs on a tasklet's stack; so a child process made
+ * by fork in a tasklet starts with them blocked. In single mode the watchdog takes those that the calling thread let
+ * in (with `slice_warn_ns` PIRN_FOREVER there is none, and the calling thread keeps them).
  * Returns: main's result; PIRN_EDEADLK when nothing could ever wake main (a report is on stderr and main's wait got
  * PIRN_EDEADLK too); PIRN_EINVAL for options out of range (one line on stderr says which); PIRN_EALREADY when a runtime
  * runs already; PIRN_ENOMEM; or the system's code when a thread or descriptor could not be had.

@@ -87,17 +87,10 @@ start_for() { # NAME FLAGS...
     start "$@" || { not_ok "$wanted_for" "did not start: $(cat "$work/err")"; return 1; }
 }
 
-# SIGTERM, then the exit code in $code. A program that does not end is killed: code 137. ThreadSanitizer holds a signal
-# back for the fibre that it met, and forgets it when that tasklet parks and the thread, in single mode, goes to sleep
-# on another fibre: there it gets the signal once more when it has not ended long after it should have.
+# SIGTERM, then the exit code in $code. A program that does not end is killed: code 137.
 stop() {
     kill -TERM "$server"
-    (
-        sleep 15
-        ! grep -q '^PIRN_SANITIZE:.*=thread' "$build/CMakeCache.txt" || kill -TERM "$server"
-        sleep 15
-        kill -9 "$server"
-    ) 2>/dev/null &
+    (sleep 30; kill -9 "$server") 2>/dev/null &
     watchdog=$!
     wait "$server"
     code=$?

@@ -2,6 +2,8 @@
  *
  * What: tests of reactor_thread/signal.c: signals of the process as values in a channel.
  */
+#include <stdatomic.h>
+
 #include "engine.h"
 #include "live.h"
 
@@ -157,4 +159,64 @@ static int open_and_close(void *arg) {
  * Method: hundreds of channels one after the other, a second one taking over while the first closes. */
 Test(signal, channels_follow_each_other) {
     in_every_mode(open_and_close, NULL);
+}
+
+static _Atomic(int) handled_by; /* the kernel's number of the thread that ran the program's own handler */
+
+static void note_thread(int number) {
+    (void)number;
+    handled_by = gettid();
+}
+
+static bool was_handled(void *context) {
+    (void)context;
+    return handled_by != 0;
+}
+
+static int get_own_signal(void *arg) {
+    (void)arg;
+    handled_by = 0;
+    cr_assert_eq(kill(getpid(), SIGUSR1), 0);
+    wait_until(was_handled, NULL);
+    cr_assert_neq(handled_by, gettid(), "a handler ran on a thread that runs tasklets");
+    return 0;
+}
+
+/* Goal: a handler that the program installed itself never runs on a worker's thread, in single mode neither: a
+ *       tasklet's stack is too small for it.
+ * Method: a signal to the process; the handler notes its thread. */
+Test(signal, handler_of_the_program_runs_on_no_tasklets_stack) {
+    struct sigaction action = {.sa_handler = note_thread};
+    cr_assert_eq(sigaction(SIGUSR1, &action, NULL), 0);
+    in_every_mode(get_own_signal, NULL);
+}
+
+static int receive_one(void *arg) {
+    (void)arg;
+    pirn_channel *users = pirn_signal_open(SIGUSR1);
+    cr_assert_not_null(users);
+    cr_assert_eq(kill(getpid(), SIGUSR1), 0);
+    cr_assert_eq(recv_signal(users), SIGUSR1);
+    pirn_signal_close(users);
+    return 0;
+}
+
+/* Goal: a signal is received whoever could take it: also where there is no watchdog, and where the program had blocked
+ *       the signal before it started the runtime; afterwards the program's mask is what it was.
+ * Method: both of it in each mode. */
+Test(signal, arrives_without_a_watchdog_and_where_it_was_blocked) {
+    for (int which = 0; which < ENGINE_MODES; which++) {
+        for (int blocked = 0; blocked < 2; blocked++) {
+            pirn_options options = engine_options(which);
+            options.slice_warn_ns = blocked ? 0 : PIRN_FOREVER;
+            sigset_t user, after;
+            sigemptyset(&user);
+            sigaddset(&user, SIGUSR1);
+            cr_assert_eq(pthread_sigmask(blocked ? SIG_BLOCK : SIG_UNBLOCK, &user, NULL), 0);
+            cr_assert_eq(pirn_run(&options, receive_one, NULL), 0, "%s, blocked %d", engine_name(which), blocked);
+            cr_assert_eq(pthread_sigmask(SIG_BLOCK, NULL, &after), 0);
+            cr_assert_eq(sigismember(&after, SIGUSR1), blocked);
+            cr_assert_eq(sigismember(&after, SIGTERM), 0);
+        }
+    }
 }
