@@ -4,9 +4,10 @@
  * Threads: each worker, for itself; the words of the others are read only.
  *
  * Total deadlock. Each worker publishes in `idle` (odd: asleep without a deadline). The last one to go idle looks, in
- *       this order: every worker's word is odd; nothing outside can wake anybody (live.h); every inbox is empty; every
- *       word is still what it was. Workers that sleep send nothing and outside things count themselves before they
- *       exist and after their completion was posted, so if all four hold, no message is in flight and none can come.
+ *       this order: every worker's word is odd; nothing outside can wake anybody; every inbox is empty and every worker
+ *       expects nothing back; every word is still what it was. Workers that sleep send nothing, and what they wait for
+ *       from outside they count until it has arrived (live.h), so if all four hold, no message is in flight and none
+ *       can come.
  *       A worker is odd only between its announcement and its first look at the inbox afterwards: what it takes out of
  *       its inbox it handles while even.
  *       The word's store and the reads of the others' words are a store-load pair: a full fence stands between them on
@@ -71,7 +72,10 @@ static bool nothing_can_happen(unsigned *parked) {
         if (!pn_inbox_empty(&runtime->workers[i].driver.port.inbox)) {
             return false;
         }
-        /* relaxed: published by the store of the idle word that we read before. */
+        /* relaxed, both: published by the store of the idle word that we read before. */
+        if (atomic_load_explicit((_Atomic uint32_t *)&runtime->workers[i].expecting, memory_order_relaxed) > 0) {
+            return false;
+        }
         *parked += atomic_load_explicit((_Atomic uint32_t *)&runtime->workers[i].waiting, memory_order_relaxed);
     }
     /* Between the look at the inboxes and the second look at the words: who emptied an inbox that we saw empty had
@@ -90,7 +94,7 @@ static void judge(void) {
     if (!nothing_can_happen(&parked) || parked == 0 || !pn_runtime_current.workers[0].sched.main) {
         return; /* without main the shutdown is under way, and cancels who is left */
     }
-    /* acquire: pairs with the release in deliver_report. */
+    /* acquire: pairs with the release in deliver_verdict. */
     if (atomic_exchange_explicit(&reporting, 1, memory_order_acquire) == 1) {
         return;
     }
@@ -106,8 +110,10 @@ static void judge(void) {
 
 void pn_idle_begin(pn_worker *worker) {
     _Atomic uint32_t *waiting = (_Atomic uint32_t *)&worker->waiting;
-    /* relaxed: published by the next line. */
+    _Atomic uint32_t *expecting = (_Atomic uint32_t *)&worker->expecting;
+    /* relaxed, both: published by the next line. */
     atomic_store_explicit(waiting, worker->sched.counts.holds_drain, memory_order_relaxed);
+    atomic_store_explicit(expecting, worker->records + worker->jobs, memory_order_relaxed);
     /* publishes all before it */
     atomic_fetch_add_explicit(idle_word(worker), 1, memory_order_seq_cst);
     /* between our word and our look at the others': see the head of the file */

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "listener.h"
-#include "live.h"
 #include "runtime.h"
 #include "watchdog.h"
 
@@ -105,10 +104,6 @@ static void flush(pn_driver *driver) {
         pn_port *port = &pn_runtime_current.workers[home].driver.port;
         pn_inbox_push_chain_mpsc(&port->inbox, driver->out[home].first, driver->out[home].last);
         (void)pn_doorbell_ring(&port->bell);
-    }
-    if (driver->records_done > 0) {
-        pn_records_end(driver->records_done);
-        driver->records_done = 0;
     }
 }
 

@@ -48,7 +48,6 @@ struct pn_driver {
     void (*on_sleep)(pn_driver *driver, bool asleep); /* around each sleep; NULL: nobody asks      */
     uint64_t turn_count;          /* for the watchdog                                              */
     pn_batch out[PN_WORKERS_MAX]; /* completions of this turn, by home                             */
-    unsigned records_done;        /* records among them: no longer out once the batches are pushed  */
     uint64_t out_mask;            /* homes with a batch                                            */
     pn_list paused;               /* listeners out of descriptors                                   */
     pirn_time resume_at;          /* when to try them again; PIRN_FOREVER: none                     */

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 #include "inspect.h"
-#include "live.h"
 #include "runtime.h"
 
 typedef struct tour {
@@ -38,6 +37,7 @@ static void deliver_to_worker(pn_message *message) {
     s->live += worker->sched.counts.live;
     s->parked += worker->sched.counts.parked;
     s->deferreds += worker->sched.counts.deferreds;
+    s->records += worker->records;
     t->error = error != 0 ? error : t->error;
     t->worker++;
     bool last = t->worker == pn_runtime_current.worker_count;
@@ -84,7 +84,6 @@ int pirn_inspect(size_t tasklets_max, pirn_snapshot **snapshot, pirn_time deadli
         pirn_snapshot_drop(s);
         return error;
     }
-    s->records = pn_record_count();
     *snapshot = s;
     return 0;
 }

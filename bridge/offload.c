@@ -5,8 +5,8 @@
  * Threads: submit and cancel: workers, cancel only the home. end: a pool's thread, or whoever withdraws or closes.
  * Invariants: (1) a job is in the pool's list of its state; (2) `interrupt` is called under the pool's mutex and
  *       only while RUNNING, which a thread leaves under the same mutex: it never strikes the next job of that
- *       thread; (3) `drop` is called once, before the deferred has its result; (4) every job counts as one
- *       outside thing until it ended (live.h).
+ *       thread; (3) `drop` is called once, before the deferred has its result; (4) every job is counted at its home
+ *       until its deferred has a result (live.h).
  * States and lifetime: offload_inside.h.
  * Rejected: libuv's pool (one for the process, no interrupt, a name lookup can fill it); lock-free queues here
  *       (a job costs two thread switches, and cancelling one in the middle of the queue must be O(1)).
@@ -46,7 +46,6 @@ static void end_wanted(pn_job *ended, pirn_result *result) {
     /* PIRN_EALREADY: somebody else fired it meanwhile; then the result is destroyed there. */
     (void)pirn_deferred_settle(ended->deferred, result);
     pirn_deferred_release(ended->deferred);
-    pn_outside_end();
     job_release(ended);
 }
 
@@ -56,7 +55,6 @@ static void end_cancelled(pn_job *ended, pirn_result *late) {
     drop_arg(&ended->work);
     pirn_result_drop(late);
     pirn_deferred_release(ended->deferred);
-    pn_outside_end();
     job_release(ended);
 }
 
@@ -131,9 +129,11 @@ static void cancel(pirn_deferred *deferred, void *context) {
     }
 }
 
-/* The deferred's first callback: it has a result, so the canceller can't be called any more. */
+/* The deferred's first callback, at home: it has a result, so the canceller can't be called any more, and the job can't
+ * wake anybody any more, though it may still run. */
 static pirn_deferred *give_up_home_hold(void *context, pirn_result *result) {
     (void)result;
+    pn_job_count_end();
     job_release(context);
     return NULL;
 }
@@ -191,7 +191,7 @@ static pirn_deferred *submit(const pirn_work *work, const char *file, int line) 
     }
     /* Before it is handed over: afterwards it may end at any moment. */
     pirn_deferred *deferred = pirn_deferred_retain(submitted->deferred);
-    pn_outside_begin();
+    pn_job_count_begin();
     int error = enqueue(pool, submitted);
     if (error == PIRN_ECLOSED) {
         pn_job_end_unrun(submitted);

@@ -367,7 +367,6 @@ static void report_orphan(orphan *left) {
     (void)pirn_result_fail(&result, PIRN_ECLOSED, "the job \"%s\" outlived the runtime", left->job_name);
     (void)pirn_deferred_settle(left->deferred, &result);
     pirn_deferred_release(left->deferred);
-    pn_outside_end();
 }
 
 void pn_offload_stop(pirn_time deadline) {

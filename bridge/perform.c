@@ -13,6 +13,7 @@
 
 #include "descriptor.h"
 #include "listener.h"
+#include "live.h"
 
 /* ---- the calls ---- */
 
@@ -162,7 +163,9 @@ static bool move(pn_slot *slot, uint32_t from, uint32_t to) {
     return atomic_compare_exchange_strong_explicit(&slot->word, &from, to, memory_order_acq_rel, memory_order_acquire);
 }
 
+/* Home. */
 static void deliver_done(pn_message *message) {
+    pn_record_end();
     pn_waiter_complete(PN_CONTAINER_OF(message, pn_slot, message)->waiter);
 }
 
@@ -176,7 +179,6 @@ static void hand_back(pn_descriptor *d, pn_slot *slot) {
     unsigned home = slot->home;
     /* release: publishes the result to a home that looks at the word (withdraw); the message publishes it again. */
     atomic_store_explicit(&slot->word, PN_SLOT_DONE, memory_order_release);
-    d->performer->records_done++; /* before a delivery at once, which may free the slot */
     pn_driver_hand_back(d->performer, home, &slot->message);
 }
 

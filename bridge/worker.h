@@ -20,10 +20,12 @@ typedef struct pn_worker {
     bool no_timer;            /* owner: it sleeps, if it does, until somebody comes                       */
     pirn_time census_at;      /* owner: when to look for stuck tasklets; PIRN_FOREVER: no need            */
     uint64_t census_switches; /* owner: dispatches when it last looked                                   */
+    unsigned records, jobs;   /* owner: what is out and will come back here (live.h)                      */
     pn_message report;        /* to the owner: print your part of a deadlock report                       */
     /* owner writes, any thread reads: kept on a line of their own */
     _Alignas(PN_CACHELINE) uint32_t load; /* connections that live here: for "least loaded"             */
     uint32_t waiting;                     /* tasklets that are no daemons, as of its last going idle         */
+    uint32_t expecting;                   /* records and jobs, as of then                                    */
     uint32_t idle;                        /* odd: it sleeps without a deadline; counts both ways          */
 } pn_worker;
 

@@ -70,6 +70,7 @@ static void withdraw(pirn_deferred *deferred, void *context) {
 /* Home: the deferred has its result, so the canceller cannot run any more. The result passes through. */
 static pirn_deferred *home_is_done(void *context, pirn_result *result) {
     (void)result;
+    pn_record_end();
     drop_hold(context);
     return NULL;
 }
@@ -106,8 +107,6 @@ void pn_request_finish(pn_request *request) {
     pn_node_unlink(&request->link);
     (void)pirn_deferred_settle(request->deferred, &request->result);
     pirn_deferred_release(request->deferred);
-    /* After the messages above were posted: at no moment does nothing speak for the tasklet that waits. */
-    pn_record_end();
     drop_hold(request);
 }
 
@@ -123,6 +122,10 @@ void pn_requests_refuse(void) {
         pn_list_append(&under_way, node);
         stop(PN_CONTAINER_OF(node, pn_request, link), PIRN_ECLOSED, "the runtime is shutting down");
     }
+}
+
+bool pn_requests_under_way(void) {
+    return !pn_list_empty(&under_way);
 }
 
 void pn_requests_reset(void) {

@@ -58,6 +58,8 @@ void pn_request_finish(pn_request *request);
 
 /* Reactor: stop all that are under way and refuse new ones from now on, each with PIRN_ECLOSED. */
 void pn_requests_refuse(void);
+/* Reactor: whether one is under way. */
+bool pn_requests_under_way(void);
 /* Reactor: serve again, for the next runtime of this process. None may be under way. */
 void pn_requests_reset(void);
 

@@ -48,7 +48,7 @@ typedef struct look {
     errand errand;     /* main, before it is sent                                                     */
     /* the looked at, before it is sent back */
     unsigned live, holds_drain, delivered_count;
-    bool busy;                 /* has completions to hand back                                                */
+    bool busy;                 /* has completions to hand back, or requests under way                         */
     bool out;                  /* main: the answer is not back yet                                            */
     unsigned delivered_before; /* main: at the look before                                             */
 } look;
@@ -116,7 +116,7 @@ static void deliver_look(pn_message *message) {
     seen->live = seen->sched ? seen->sched->counts.live : 0;
     seen->holds_drain = seen->sched ? seen->sched->counts.holds_drain : 0;
     seen->delivered_count = seen->driver->port.inbox.taken_count;
-    seen->busy = seen->driver->out_mask != 0;
+    seen->busy = seen->driver->out_mask != 0 || (seen->driver == pn_runtime_current.reactor && pn_requests_under_way());
     seen->message.deliver = deliver_back;
     pn_below->post(0, &seen->message);
 }
@@ -280,7 +280,9 @@ void pn_shutdown(void) {
     pn_watchdog_stop(); /* joining threads is a long slice */
     pn_offload_stop(pirn_after(JOB_NS));
     if (!wait_for(is_quiet, CANCEL_ALL, pirn_after(HOPELESS_NS))) {
-        pn_panic("%llu operations never came back: pirn_run() cannot return", (unsigned long long)pn_outside_count());
+        pn_panic("something on the reactor never ended (%llu listeners, handles and signals are open): pirn_run() "
+                 "cannot return",
+                 (unsigned long long)pn_outside_count());
     }
     tell_all_to_leave();
     pirn_shield_leave();

@@ -7,7 +7,7 @@
  * States: opening (a request is out) -> watching -> closing -> closed. The watch is freed when its handle is closed and
  *       the program has closed its channel, or at the end of the runtime.
  * Invariants: (1) when pirn_signal_open returns to a tasklet the handler is in place: a signal sent after that is never
- *       the process' death; (2) an open watch counts as something outside that can wake a tasklet; (3) handlers run on
+ *       the process' death; (2) a watch counts as something outside that can wake a tasklet until the program closes it, or the runtime does; (3) handlers run on
  *       the alternate stack where the thread has one: a tasklet's stack is no place for a signal frame.
  */
 #include <pirn/reactor.h>
@@ -36,6 +36,7 @@ typedef struct watch {
     pirn_channel *channel;
     /* under watches_lock */
     pn_node link;
+    bool open; /* counts as an outside thing                                                           */
     /* from pirn_signal_close to the reactor */
     pn_message forget;
     /* reactor only */
@@ -63,7 +64,6 @@ static void free_watch(watch *watched) {
 static void closed(uv_handle_t *handle) {
     watch *watched = PN_CONTAINER_OF(handle, watch, handle);
     watched->watching = false;
-    pn_outside_end();
     if (watched->forgotten) {
         free_watch(watched);
     }
@@ -108,7 +108,6 @@ static void begin(pn_request *request) {
     int status = uv_signal_init(&loop->uv, &watched->handle);
     if (status == 0) {
         watched->watching = true;
-        pn_outside_begin();
         status = uv_signal_start(&watched->handle, caught, watched->number);
     }
     if (status == 0) {
@@ -141,10 +140,19 @@ static void deliver_forget(pn_message *message) {
     }
 }
 
+/* watches_lock held. */
+static void count_closed(watch *watched) {
+    if (watched->open) {
+        watched->open = false;
+        pn_outside_end();
+    }
+}
+
 void pn_signal_watches_refuse(void) {
     (void)pthread_mutex_lock(&watches_lock);
     PN_LIST_EACH(&watches, node) {
         watch *watched = PN_CONTAINER_OF(node, watch, link);
+        count_closed(watched);
         pirn_channel_close(watched->channel);
         close_handle(watched);
     }
@@ -219,6 +227,8 @@ pirn_channel *pirn_signal_open(int signal_number) {
     }
     (void)pthread_mutex_lock(&watches_lock);
     pn_list_append(&watches, &watched->link);
+    watched->open = true;
+    pn_outside_begin();
     (void)pthread_mutex_unlock(&watches_lock);
     if (wait_for(opened) != 0) {
         pirn_signal_close(channel);
@@ -235,6 +245,7 @@ static watch *take_watch(const pirn_channel *channel) {
         watch *watched = PN_CONTAINER_OF(node, watch, link);
         if (watched->channel == channel) {
             pn_node_unlink(node);
+            count_closed(watched); /* by a worker, which judges whether that was the last hope when it goes idle */
             found = watched;
             break;
         }

@@ -128,6 +128,95 @@ Test(deadlock, open_foreign_handle_is_hope) {
     }
 }
 
+/* Each way in which a last hope can end without a message to anybody. */
+typedef int (*hope)(void);
+
+static void on_stop(void *arg) {
+    *(_Atomic(bool) *)arg = true;
+}
+
+static int work_until_stopped(void *arg, pirn_result *out) {
+    (void)out;
+    while (!*(_Atomic(bool) *)arg) {
+        usleep(1000);
+    }
+    usleep(20000); /* it ends when main has long been asleep */
+    return 0;
+}
+
+static int hope_for_a_cancelled_job(void) {
+    static _Atomic(bool) stopped;
+    stopped = false;
+    pirn_work work = {.work = work_until_stopped, .arg = (void *)&stopped, .interrupt = on_stop};
+    pirn_deferred *job = pirn_offload_with(&work);
+    (void)pirn_sleep_until(pirn_after(5 * PIRN_MILLISECOND));
+    pirn_deferred_cancel(job);
+    pirn_deferred_release(job);
+    return 0;
+}
+
+static int hope_for_a_withdrawn_call(void) {
+    pirn_deferred *call = pirn_call_later(3600 * PIRN_SECOND);
+    pirn_deferred_cancel(call);
+    pirn_deferred_release(call);
+    return 0;
+}
+
+static int hope_for_a_closed_signal(void) {
+    pirn_signal_close(pirn_signal_open(SIGUSR1));
+    return 0;
+}
+
+static int hope_for_a_closed_listener(void) {
+    pirn_listener *listener;
+    int error = pirn_listen("127.0.0.1:0", NULL, &listener);
+    if (!error) {
+        pirn_listener_close(listener);
+    }
+    return error;
+}
+
+static int hope_for_a_call_that_came(void) {
+    pirn_deferred *call = pirn_call_later(PIRN_MILLISECOND);
+    int error = pirn_await(call, NULL, PIRN_FOREVER);
+    pirn_deferred_release(call);
+    return error;
+}
+
+static int hope_and_wait(void *arg) {
+    const hope *one = arg;
+    pirn_channel *channel = named_channel("nowhere");
+    int error = (*one)();
+    char byte;
+    TEST_CHECK(error == 0);
+    error = pirn_recv(channel, &byte, PIRN_FOREVER);
+    pirn_channel_destroy(channel);
+    return error;
+}
+
+static int hopeless(const test_mode *mode) {
+    static hope hopes[] = {hope_for_a_cancelled_job, hope_for_a_withdrawn_call, hope_for_a_closed_signal,
+                           hope_for_a_closed_listener, hope_for_a_call_that_came};
+    for (unsigned round = 0; round < pirn_test_count(20, 2); round++) {
+        for (size_t i = 0; i < sizeof hopes / sizeof *hopes; i++) {
+            if (test_run_in(mode, hope_and_wait, &hopes[i]) != PIRN_EDEADLK) {
+                return 4;
+            }
+        }
+    }
+    return 3;
+}
+
+Test(deadlock, last_hope_that_ends_in_silence_is_noticed) {
+    /* Goal: a deadlock is told at once also when the last thing outside ends with no message to a worker.
+     * Method: a cancelled job, a withdrawn call, a closed signal and listener, then main waits for ever. Nothing else
+     * wakes a worker (test_mode_options), so a missed verdict hangs. */
+    for (size_t i = 0; i < TEST_MODES; i++) {
+        static char text[1 << 20];
+        cr_assert(run_child(hopeless, &test_modes[i], text, sizeof text) == 3, "%s: %s", test_modes[i].name, text);
+    }
+}
+
 static int partly_stuck(void *arg) {
     (void)arg;
     pirn_channel *channel = named_channel("loom");

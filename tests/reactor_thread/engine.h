@@ -15,6 +15,9 @@
 
 #include <pirn.h>
 
+#include "live.h"
+#include "request.h"
+#include "runtime.h"
 #include "test.h"
 
 #define ENGINE_MODES 3
@@ -24,13 +27,14 @@ static inline const char *engine_name(int which) {
     return names[which];
 }
 
-/* Options for mode `which`: two workers where there can be two, no drain. */
+/* Options for mode `which`: two workers where there can be two, no drain, nobody who wakes by himself. */
 static inline pirn_options engine_options(int which) {
     pirn_options options;
     pirn_options_init(&options);
     options.mode = which == 2 ? PIRN_MODE_SINGLE : PIRN_MODE_THREADED;
     options.poll = which == 1 ? PIRN_POLL_WORKER : PIRN_POLL_REACTOR;
     options.workers = 2;
+    options.stuck_warn_ns = PIRN_FOREVER; /* its look wakes a worker now and then, which would hide a lost wake-up */
     return options;
 }
 
@@ -90,6 +94,38 @@ static inline void wait_until(bool (*condition)(void *context), void *context) {
     while (!condition(context)) {
         (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
     }
+}
+
+/* A question to the reactor, and its answer. */
+typedef struct engine_question {
+    pn_message message;
+    pn_waiter waiter;
+    unsigned home;
+    bool answer;
+} engine_question;
+
+static inline void engine_deliver_answer(pn_message *message) {
+    pn_record_end();
+    pn_waiter_complete(&PN_CONTAINER_OF(message, engine_question, message)->waiter);
+}
+
+static inline void engine_deliver_question(pn_message *message) {
+    engine_question *question = PN_CONTAINER_OF(message, engine_question, message);
+    question->answer = pn_requests_under_way();
+    message->deliver = engine_deliver_answer;
+    pn_below->post(question->home, message);
+}
+
+/* In a tasklet, for wait_until: whether the reactor has no request under way. What this worker posted to it before has
+ * been delivered there by then. */
+static inline bool no_request_is_under_way(void *context) {
+    (void)context;
+    engine_question question = {.message.deliver = engine_deliver_question, .home = (unsigned)pirn_worker()};
+    pn_waiter_init(&question.waiter, PN_ON_WORKERS, NULL);
+    pn_record_begin();
+    pn_reactor_post(&question.message);
+    cr_assert_eq(pn_wait(&question.waiter, PIRN_FOREVER, NULL), 0);
+    return !question.answer;
 }
 
 /* What is written to stderr between begin and end. The caller frees the text. */

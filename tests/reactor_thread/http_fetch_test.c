@@ -165,11 +165,6 @@ Test(http_fetch, connection_is_reused, .init = setup, .fini = teardown) {
     cr_assert_eq(runs, ENGINE_MODES);
 }
 
-static bool nothing_is_out(void *context) {
-    (void)context;
-    return pn_record_count() == 0;
-}
-
 static bool has_requests(void *context) {
     return http_peer_requests(peer) >= *(unsigned *)context;
 }
@@ -192,7 +187,7 @@ static int cancel_fetches(void *arg) {
         pirn_result result;
         int status = pirn_await_take(asked, &result, i % 2 ? PIRN_NOW : pirn_after(PIRN_MILLISECOND));
         cr_assert(status == PIRN_ETIMEDOUT || status == PIRN_EAGAIN, "%s", pirn_error_name(status));
-        wait_until(nothing_is_out, NULL);
+        wait_until(no_request_is_under_way, NULL);
         seen = http_peer_requests(peer);
     }
     wait_until(has_open, &(unsigned){0});
@@ -226,7 +221,7 @@ static int fetch_a_flock(void *arg) {
         pirn_result result;
         cr_assert_eq(pirn_await_take(flock[i], &result, PIRN_NOW), PIRN_EAGAIN);
     }
-    wait_until(nothing_is_out, NULL);
+    wait_until(no_request_is_under_way, NULL);
     return 0;
 }
 

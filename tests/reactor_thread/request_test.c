@@ -52,7 +52,7 @@ static void expect(unsigned begins, unsigned stops, unsigned destroys) {
 }
 
 static bool is_all_over(void *context) {
-    return pn_record_count() == 0 && destroyed == *(unsigned *)context;
+    return no_request_is_under_way(NULL) && pn_record_count() == 0 && destroyed == *(unsigned *)context;
 }
 
 static int finish_at_once(void *arg) {

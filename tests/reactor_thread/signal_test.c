@@ -50,10 +50,6 @@ static int wait_in_another(void *arg) {
     return status == PIRN_ECLOSED ? 0 : status;
 }
 
-static bool is_outside_count(void *context) {
-    return pn_outside_count() == *(uint64_t *)context;
-}
-
 static int close_under_a_receiver(void *arg) {
     (void)arg;
     pirn_channel *users = pirn_signal_open(SIGUSR2);
@@ -63,12 +59,12 @@ static int close_under_a_receiver(void *arg) {
     pirn_tasklet waiter = pirn_spawn_with(&options, wait_in_another, users);
     pirn_yield();
     cr_assert_eq(pirn_channel_balance(users), -1);
-    wait_until(is_outside_count, &(uint64_t){1});
+    cr_assert_eq(pn_outside_count(), 1);
     pirn_signal_close(users);
     int result = 1;
     cr_assert_eq(pirn_join(waiter, &result, PIRN_FOREVER), 0);
     cr_assert_eq(result, 0);
-    wait_until(is_outside_count, &(uint64_t){0});
+    cr_assert_eq(pn_outside_count(), 0);
     return 0;
 }
 
@@ -150,7 +146,7 @@ static int open_and_close(void *arg) {
         cr_assert_eq(kill(getpid(), SIGURG), 0);
         cr_assert_eq(recv_signal(keeps), SIGURG);
         pirn_signal_close(keeps);
-        wait_until(is_outside_count, &(uint64_t){0});
+        cr_assert_eq(pn_outside_count(), 0);
     }
     return 0;
 }

@@ -54,6 +54,7 @@ static inline void run_everywhere(pirn_fn body) {
         options.poll = configurations[i].poll;
         options.workers = configurations[i].workers;
         options.on_error = count_report;
+        options.stuck_warn_ns = PIRN_FOREVER; /* its look would hide a lost wake-up */
         atomic_store(&reports, 0);
         atomic_store(&cancelled, 0);
         atomic_store(&slow_running, 0);
