@@ -19,6 +19,7 @@
 #define LIFE(l)  ((uint32_t)((l) >> 32))
 
 static pn_descriptor *table;
+static _Atomic(uint32_t) used_count; /* any thread: one more than the highest number used in this run */
 static pthread_once_t table_once = PTHREAD_ONCE_INIT;
 
 static void reserve_table(void) {
@@ -32,6 +33,13 @@ static void reset_slot(pn_slot *slot, int direction) {
     slot->direction = (uint8_t)direction;
     slot->armed = false;
     slot->message.deliver = pn_perform_slot;
+}
+
+static void note_use(int fd) {
+    uint32_t seen = atomic_load_explicit(&used_count, memory_order_relaxed);
+    while (seen <= (uint32_t)fd && !atomic_compare_exchange_weak_explicit(&used_count, &seen, (uint32_t)fd + 1,
+                                                                          memory_order_relaxed, memory_order_relaxed)) {
+    }
 }
 
 int pn_descriptor_open(int fd, pn_driver *performer, bool borrowed, pn_descriptor **descriptor) {
@@ -54,6 +62,7 @@ int pn_descriptor_open(int fd, pn_driver *performer, bool borrowed, pn_descripto
     if (!atomic_compare_exchange_strong_explicit(&d->life, &life, next, memory_order_acq_rel, memory_order_relaxed)) {
         return PIRN_EBUSY;
     }
+    note_use(fd);
     d->watch.on_event = pn_perform_event;
     d->fd = fd;
     d->performer = performer;
@@ -103,6 +112,9 @@ static void end_life(pn_message *message) {
     int fd = d->fd;
     if (d->registered) {
         performer->watched--;
+        /* close() alone would leave it there while a duplicate or a child of this process has the socket open; and
+         * news of it would meet the number's next life, on another thread. */
+        pn_readiness_remove(&performer->set, fd);
     }
     if (d->charged) {
         pn_worker_load_add(d->charged_home, -1);
@@ -110,7 +122,7 @@ static void end_life(pn_message *message) {
     uint64_t life = atomic_load_explicit(&d->life, memory_order_relaxed);
     /* release: publishes the idle entry to the next pn_descriptor_open of this number. */
     atomic_store_explicit(&d->life, (uint64_t)LIFE(life) << 32, memory_order_release);
-    (void)close(fd); /* takes it out of the set too */
+    (void)close(fd);
     pn_driver_resume_paused(performer);
     if (listener) {
         pn_listener_connection_closed(listener);
@@ -138,6 +150,27 @@ void pn_descriptor_release(pn_descriptor *d) {
     } else {
         d->close_message.deliver = end_life;
         pn_port_post(&d->performer->port, &d->close_message);
+    }
+}
+
+void pn_descriptors_end_all(void) {
+    uint32_t count = atomic_exchange_explicit(&used_count, 0, memory_order_relaxed); /* alone by now */
+    for (uint32_t fd = 0; fd < count; fd++) {
+        pn_descriptor *d = &table[fd];
+        uint64_t life = atomic_load_explicit(&d->life, memory_order_relaxed);
+        for (int i = 0; i < 2; i++) {
+            atomic_store_explicit(&d->slot[i].word, PN_SLOT_IDLE, memory_order_relaxed);
+        }
+        if ((uint32_t)life == 0) {
+            continue;
+        }
+        atomic_store_explicit(&d->life, (uint64_t)LIFE(life) << 32, memory_order_relaxed);
+        if (!d->borrowed) {
+            (void)close(d->fd);
+        }
+        if (d->listener) {
+            pn_listener_connection_closed(d->listener);
+        }
     }
 }
 

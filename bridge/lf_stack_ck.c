@@ -16,6 +16,10 @@
 
 #include "lf_annotate.h"
 
+#if defined(__aarch64__) && defined(CK_MD_TSO)
+#error "this ck_md.h was made for another machine: its fences would be no fences here (use -DPIRN_QUEUES=c11)"
+#endif
+
 _Static_assert(offsetof(pn_message, next) == offsetof(ck_stack_entry_t, next), "a message begins like a ck entry");
 _Static_assert(sizeof(((pn_message *)0)->next) == sizeof(ck_stack_entry_t), "a ck entry is one pointer");
 _Static_assert(offsetof(ck_stack_t, head) == 0, "a ck stack begins with its head");
@@ -39,6 +43,9 @@ void pn_lf_stack_push_upmc(void **stack, pn_message *top, pn_message *bottom) {
         pn_annotate_publish(message);
     }
     pn_annotate_publish(bottom);
+    /* ck orders stores before the new head, not loads: but who takes a message may reuse what we have read before we
+     * gave it away. A compiler barrier where the machine keeps that order itself. */
+    ck_pr_fence_release();
     pn_annotate_ignore_begin();
     if (top == bottom) {
         ck_stack_push_upmc(ck_of(stack), (ck_stack_entry_t *)(void *)top);

@@ -2,6 +2,9 @@
  *
  * What: bind, accept by policy, stop (see bridge/listener.h).
  * Threads: listen, serve, stop: a tasklet; accepting: the acceptor's driver.
+ * Invariants: (1) who takes the state from SERVING to STOPPING, under registry_lock, is the only one to make the tour,
+ *       and holds the listener for it; (2) sockets in a set are closed by their driver, on the tour; the closer closes
+ *       the rest after STOPPED; (3) once the runtime is ending none begins to serve.
  * Accept policy (rule 3 of docs/design.md): the reactor accepts and gives each connection to the worker with the
  *       fewest; or each worker has its own socket of a SO_REUSEPORT group and keeps what it accepts. A group alone
  *       would let a second program join it, so the address is first bound once without SO_REUSEPORT: who is there
@@ -40,9 +43,11 @@ struct pirn_listener {
     pirn_connection_fn connection;
     void *context;
     char name[PN_NAME_BYTES];
-    bool serving, stopped;       /* the opener's                                                      */
-    pn_node registered;          /* in `listeners`, under its lock                                     */
-    _Atomic uint32_t holds;      /* opener and connections                                            */
+    /* under registry_lock */
+    enum { BOUND, SERVING, STOPPING, STOPPED } state;
+    pn_node registered; /* in `listeners`, while SERVING                                               */
+    /* any thread, atomic */
+    _Atomic uint32_t holds;      /* opener, stopper and connections                                   */
     _Atomic uint32_t open_count; /* connections                                                       */
     unsigned acceptor_count;
     acceptor acceptors[PN_WORKERS_MAX];
@@ -50,6 +55,15 @@ struct pirn_listener {
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static pn_list listeners = {{&listeners.head, &listeners.head}};
+static bool refusing; /* under registry_lock: the runtime is ending */
+
+static void lock_registry(void) {
+    PN_ASSERT(pthread_mutex_lock(&registry_lock) == 0);
+}
+
+static void unlock_registry(void) {
+    PN_ASSERT(pthread_mutex_unlock(&registry_lock) == 0);
+}
 
 /* ---- bind ---- */
 
@@ -291,32 +305,43 @@ static void connections_wait(pn_watch *watch, unsigned bits) {
     }
 }
 
-void pn_acceptor_resume(pn_node *node) {
-    accept_some(PN_CONTAINER_OF(node, acceptor, paused_link));
-}
-
-static void deliver_start(pn_message *message) {
-    acceptor *a = PN_CONTAINER_OF(message, acceptor, start);
+/* The first event comes by itself when connections wait already. */
+static void enter_set(acceptor *a) {
     int error = pn_readiness_add(&a->driver->set, a->fd, &a->watch, false);
-    PN_ASSERT(error == 0); /* the kernel had memory for the socket a moment ago */
+    if (error != 0) {
+        pn_warn("a listener on port %d cannot be watched: %s (fs.epoll.max_user_watches?). It will be tried again",
+                a->listener->port, pirn_strerror(error));
+        pause_until(a, pn_below->now() + PN_PAUSE_NS);
+        return;
+    }
     a->in_set = true;
     a->driver->watched++;
 }
 
-int pirn_serve(pirn_listener *listener, const char *name, pirn_connection_fn connection, void *context) {
-    if (!connection || listener->stopped) {
-        return PIRN_EINVAL;
+void pn_acceptor_resume(pn_node *node) {
+    acceptor *a = PN_CONTAINER_OF(node, acceptor, paused_link);
+    if (a->in_set) {
+        accept_some(a);
+    } else {
+        enter_set(a);
     }
-    if (listener->serving) {
+}
+
+static void deliver_start(pn_message *message) {
+    enter_set(PN_CONTAINER_OF(message, acceptor, start));
+}
+
+/* Under the registry's lock, so that who stops it finds it either not there or whole: its start messages posted, which
+ * the messages of the stop then follow. */
+static int start_serving(pirn_listener *listener) {
+    if (refusing || listener->state == STOPPING || listener->state == STOPPED) {
+        return PIRN_ECLOSED;
+    }
+    if (listener->state == SERVING) {
         return PIRN_EALREADY;
     }
-    listener->serving = true;
-    listener->connection = connection;
-    listener->context = context;
-    strncpy(listener->name, name ? name : "connection", sizeof listener->name - 1);
-    pthread_mutex_lock(&registry_lock);
+    listener->state = SERVING;
     pn_list_append(&listeners, &listener->registered);
-    pthread_mutex_unlock(&registry_lock);
     pn_outside_begin();
     for (unsigned i = 0; i < listener->acceptor_count; i++) {
         acceptor *a = &listener->acceptors[i];
@@ -325,6 +350,21 @@ int pirn_serve(pirn_listener *listener, const char *name, pirn_connection_fn con
         pn_port_post(&a->driver->port, &a->start);
     }
     return 0;
+}
+
+int pirn_serve(pirn_listener *listener, const char *name, pirn_connection_fn connection, void *context) {
+    if (!listener || !connection) {
+        return PIRN_EINVAL;
+    }
+    lock_registry();
+    if (listener->state == BOUND) {
+        listener->connection = connection;
+        listener->context = context;
+        strncpy(listener->name, name ? name : "connection", sizeof listener->name - 1);
+    }
+    int error = start_serving(listener);
+    unlock_registry();
+    return error;
 }
 
 /* ---- stop ---- */
@@ -358,8 +398,9 @@ static void deliver_to_acceptor(pn_message *message) {
     if (a->in_set) {
         a->in_set = false;
         a->driver->watched--;
+        pn_readiness_remove(&a->driver->set, a->fd); /* a child of this process may keep the socket open */
     }
-    (void)close(a->fd); /* takes it out of the set too */
+    (void)close(a->fd);
     a->fd = -1;
     t->acceptor++;
     if (t->acceptor < t->listener->acceptor_count) {
@@ -371,14 +412,19 @@ static void deliver_to_acceptor(pn_message *message) {
     }
 }
 
-static void stop(pirn_listener *listener) {
-    if (!listener->serving || listener->stopped) {
-        return;
+/* registry_lock held. True: the stop is the caller's to do, by make_tour. */
+static bool take_stop(pirn_listener *listener) {
+    bool taken = listener->state == SERVING;
+    if (taken) {
+        listener->state = STOPPING;
+        pn_node_unlink(&listener->registered);
+        /* relaxed: the caller has it by the registry, or by its own hold. The tour's, until its end. */
+        atomic_fetch_add_explicit(&listener->holds, 1, memory_order_relaxed);
     }
-    listener->stopped = true;
-    pthread_mutex_lock(&registry_lock);
-    pn_node_unlink(&listener->registered);
-    pthread_mutex_unlock(&registry_lock);
+    return taken;
+}
+
+static void make_tour(pirn_listener *listener) {
     pn_waiter waiter;
     pn_waiter_init(&waiter, PN_ON_WORKERS, NULL);
     waiter.external = true;
@@ -387,12 +433,21 @@ static void stop(pirn_listener *listener) {
               .listener = listener,
               .worker = pn_runtime_current.worker_count - 1,
               .home = pn_sched_self()->options.id};
-    pirn_shield_enter();
     pn_port_post(&listener->acceptors[0].driver->port, &t.message);
     int error = pn_wait(&waiter, PIRN_FOREVER, NULL);
-    pirn_shield_leave();
     PN_ASSERT(error == 0);
+    lock_registry();
+    listener->state = STOPPED;
+    unlock_registry();
     pn_outside_end();
+    release(listener);
+}
+
+static bool is_stopping(pirn_listener *listener) {
+    lock_registry();
+    bool stopping = listener->state == STOPPING;
+    unlock_registry();
+    return stopping;
 }
 
 void pirn_listener_close(pirn_listener *listener) {
@@ -400,19 +455,45 @@ void pirn_listener_close(pirn_listener *listener) {
         return;
     }
     PN_ASSERT(pn_current());
-    stop(listener);
+    pirn_shield_enter();
+    lock_registry();
+    bool taken = take_stop(listener);
+    unlock_registry();
+    if (taken) {
+        make_tour(listener);
+    }
+    while (is_stopping(listener)) { /* the runtime's end was first: a matter of one message round */
+        (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
+    }
+    pirn_shield_leave();
     close_sockets(listener);
     release(listener);
 }
 
+/* The next listener to stop, with its stop taken; NULL: none is left. */
+static pirn_listener *take_any(void) {
+    lock_registry();
+    pn_node *node = pn_list_first(&listeners);
+    pirn_listener *listener = node ? PN_CONTAINER_OF(node, pirn_listener, registered) : NULL;
+    if (listener) {
+        (void)take_stop(listener);
+    }
+    unlock_registry();
+    return listener;
+}
+
+void pn_listeners_start(void) {
+    lock_registry();
+    PN_ASSERT(pn_list_empty(&listeners));
+    refusing = false;
+    unlock_registry();
+}
+
 void pn_listeners_close_all(void) {
-    for (;;) {
-        pthread_mutex_lock(&registry_lock);
-        pn_node *node = pn_list_first(&listeners);
-        pthread_mutex_unlock(&registry_lock);
-        if (!node) {
-            return;
-        }
-        stop(PN_CONTAINER_OF(node, pirn_listener, registered));
+    lock_registry();
+    refusing = true;
+    unlock_registry();
+    for (pirn_listener *listener = take_any(); listener; listener = take_any()) {
+        make_tour(listener);
     }
 }

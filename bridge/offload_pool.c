@@ -98,7 +98,8 @@ static pn_job *take_job(pool_thread *own) {
     while (pn_list_empty(&pool->queued) && !pool->closed) {
         PN_ASSERT(pthread_cond_wait(&pool->changed, &pool->mutex) == 0);
     }
-    pn_node *node = pn_list_pop(&pool->queued);
+    /* What a closed pool still has is being refused by close_pool. */
+    pn_node *node = pool->closed ? NULL : pn_list_pop(&pool->queued);
     pn_job *taken = node ? PN_CONTAINER_OF(node, pn_job, link) : NULL;
     if (taken) {
         pool->queued_count--;

@@ -40,7 +40,7 @@ int pn_readiness_add_bell(pn_readiness *set, int fd, void *tag);
  * (still, or again) ready. An edge needs no asking, so with epoll this does nothing; a set that only knows levels stops
  * watching a direction when it has told it, and starts again here. */
 void pn_readiness_expect(pn_readiness *set, int fd, unsigned bits);
-/* Only for descriptors that stay open: closing one removes it. */
+/* Before it is closed, too: whoever else has the same socket open would keep it in an epoll set. */
 void pn_readiness_remove(pn_readiness *set, int fd);
 /* Wait until `deadline` (PIRN_NOW: only look) for at most PN_EVENTS_MAX events. Returns how many; interrupted: 0. */
 int pn_readiness_wait(pn_readiness *set, pn_ready_event *events, pirn_time deadline);

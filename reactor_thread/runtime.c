@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "foreign.h"
+#include "listener.h"
 #include "offload.h"
 #include "options.h"
 #include "reactor.h"
@@ -154,6 +155,7 @@ static int start_services(const sigset_t *signals) {
         return status;
     }
     status = pn_foreign_start();
+    pn_listeners_start();
     if (status == 0) {
         status = pn_watchdog_start(options->slice_warn_ns, signals);
     }
@@ -357,6 +359,7 @@ static int run_all(const pirn_options *options, run *r) {
     int status = options->mode == PIRN_MODE_SINGLE ? run_single(r) : run_threaded(r);
     gate_fini(&r->start);
     gate_fini(&r->end);
+    pn_descriptors_end_all();
     pn_runtime_current = (pn_runtime){.worker_count = 0};
     free(workers);
     return status != 0 ? status : r->result;

@@ -273,6 +273,7 @@ void pn_shutdown(void) {
     pirn_shield_enter();          /* who cancels main from now on comes too late */
     pn_sched_self()->main = NULL; /* nor is there a main that could hear of a deadlock */
     init_looks();
+    look_at_all(LOOK_ONLY); /* with a bound: everybody still answers, so the round trips below come back */
     pn_listeners_close_all();
     pn_foreign_refuse_spawns();
     (void)wait_for(is_drained, LOOK_ONLY, pirn_after(pn_runtime_current.options.drain_ns));

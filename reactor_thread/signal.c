@@ -7,8 +7,9 @@
  * States: opening (a request is out) -> watching -> closing -> closed. The watch is freed when its handle is closed and
  *       the program has closed its channel, or at the end of the runtime.
  * Invariants: (1) when pirn_signal_open returns to a tasklet the handler is in place: a signal sent after that is never
- *       the process' death; (2) a watch counts as something outside that can wake a tasklet until the program closes it, or the runtime does; (3) handlers run on
- *       the alternate stack where the thread has one: a tasklet's stack is no place for a signal frame.
+ *       the process' death; (2) a watch counts as something outside that can wake a tasklet until the program closes
+ *       it, or the runtime does; (3) handlers run on the alternate stack where the thread has one: a tasklet's stack is
+ *       no place for a signal frame.
  */
 #include <pirn/reactor.h>
 
@@ -204,37 +205,12 @@ static int wait_for(pirn_deferred *opened) {
     return status;
 }
 
-pirn_channel *pirn_signal_open(int signal_number) {
-    if (!is_catchable(signal_number)) {
-        return NULL;
-    }
-    watch *watched = calloc(1, sizeof *watched);
-    opening *request = calloc(1, sizeof *request);
-    pirn_channel *channel = watched && request ? channel_for(signal_number) : NULL;
-    if (!channel) {
-        free(watched);
-        free(request);
-        return NULL;
-    }
-    watched->number = signal_number;
-    watched->channel = channel;
-    watched->forget.deliver = deliver_forget;
-    request->watched = watched;
-    pirn_deferred *opened = pn_request_submit(&request->request, &kind, __FILE__, __LINE__);
-    if (!opened) {
-        free_watch(watched);
-        return NULL;
-    }
+static void enlist(watch *watched) {
     (void)pthread_mutex_lock(&watches_lock);
     pn_list_append(&watches, &watched->link);
     watched->open = true;
     pn_outside_begin();
     (void)pthread_mutex_unlock(&watches_lock);
-    if (wait_for(opened) != 0) {
-        pirn_signal_close(channel);
-        return NULL;
-    }
-    return channel;
 }
 
 /* The watch of `channel`, out of the list; NULL for a channel that is none of ours. */
@@ -252,6 +228,36 @@ static watch *take_watch(const pirn_channel *channel) {
     }
     (void)pthread_mutex_unlock(&watches_lock);
     return found;
+}
+
+pirn_channel *pirn_signal_open(int signal_number) {
+    if (!is_catchable(signal_number)) {
+        return NULL;
+    }
+    watch *watched = calloc(1, sizeof *watched);
+    opening *request = calloc(1, sizeof *request);
+    pirn_channel *channel = watched && request ? channel_for(signal_number) : NULL;
+    if (!channel) {
+        free(watched);
+        free(request);
+        return NULL;
+    }
+    watched->number = signal_number;
+    watched->channel = channel;
+    watched->forget.deliver = deliver_forget;
+    request->watched = watched;
+    enlist(watched); /* first: the runtime's end must find whatever the reactor may have begun */
+    pirn_deferred *opened = pn_request_submit(&request->request, &kind, __FILE__, __LINE__);
+    if (!opened) {
+        (void)take_watch(channel);
+        free_watch(watched);
+        return NULL;
+    }
+    if (wait_for(opened) != 0) {
+        pirn_signal_close(channel);
+        return NULL;
+    }
+    return channel;
 }
 
 void pirn_signal_close(pirn_channel *channel) {

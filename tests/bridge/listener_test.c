@@ -165,3 +165,63 @@ Test(listener, shutdown_stops_what_main_left_open) {
     (void)leave_it_open;
 #endif
 }
+
+static int close_when_told(void *arg) {
+    char address[64], byte;
+    pirn_listener *listener = listen_and_serve(address, NULL);
+    TEST_CHECK(pirn_recv(arg, &byte, PIRN_FOREVER) == PIRN_ECLOSED);
+    pirn_listener_close(listener);
+    return 0;
+}
+
+static int end_as_they_close(void *arg) {
+    pirn_channel *told = *(pirn_channel **)arg = pirn_channel_create(1, 0);
+    for (int i = 0; i < 8; i++) {
+        TEST_CHECK(pirn_spawn(close_when_told, told).id != 0);
+    }
+    while (pirn_channel_balance(told) > -8) {
+        pirn_yield();
+    }
+    pirn_channel_close(told);
+    return 0; /* and so the runtime stops the same listeners */
+}
+
+Test(listener, closed_while_the_runtime_stops_it) {
+    /* Goal: a listener's opener and the end of the runtime may stop it at the same time; it is closed and freed once.
+     * Method: eight tasklets close theirs just as main returns; the sanitizers look for what is freed too early, or
+     *       not. */
+    for (size_t mode = 0; mode < TEST_MODES; mode++) {
+        for (unsigned round = 0; round < pirn_test_count(50, 5); round++) {
+            pirn_channel *told = NULL;
+            cr_assert_eq(test_run_in(&test_modes[mode], end_as_they_close, &told), 0);
+            pirn_channel_destroy(told);
+        }
+    }
+}
+
+static int serve_late(void *arg) {
+    int *result = arg;
+    pirn_listener *listener;
+    while (pirn_sleep_until(pirn_after(PIRN_MILLISECOND)) == 0) {
+        /* until main has returned, and we are cancelled */
+    }
+    TEST_CHECK(pirn_listen("127.0.0.1:0", NULL, &listener) == 0);
+    *result = pirn_serve(listener, "late", echo, NULL);
+    pirn_listener_close(listener);
+    return 0;
+}
+
+static int leave_a_server(void *arg) {
+    TEST_CHECK(pirn_spawn(serve_late, arg).id != 0);
+    return pirn_sleep_until(pirn_after(2 * PIRN_MILLISECOND));
+}
+
+Test(listener, serving_after_main_returned_is_refused) {
+    /* Goal: who begins to serve when the runtime is already ending gets PIRN_ECLOSED, and does not hold it.
+     * Method: a tasklet that main leaves behind serves when it is cancelled. */
+    for (size_t mode = 0; mode < TEST_MODES; mode++) {
+        int result = 0;
+        cr_assert_eq(test_run_in(&test_modes[mode], leave_a_server, &result), 0);
+        cr_assert_eq(result, PIRN_ECLOSED, "%s: %d", test_modes[mode].name, result);
+    }
+}

@@ -473,6 +473,45 @@ Test(offload, runtime_ends_with_jobs_under_way, .timeout = 60) {
     }
 }
 
+static void drop_slowly(void *arg) {
+    drop_task(arg);
+    usleep(2000);
+}
+
+static int close_with_many(void *arg) {
+    static task queued[8];
+    pirn_deferred *deferreds[8];
+    task *running = arg;
+    pirn_pool *pool = pirn_pool_create("closed", 1, 8);
+    pirn_work work = work_of(pool, slow, running);
+    work.interrupt = interrupt_slow;
+    pirn_deferred_release(pirn_offload_with(&work));
+    wait_for(&running->begun);
+    for (int i = 0; i < 8; i++) {
+        task_init(&queued[i]);
+        work = work_of(pool, quick, &queued[i]);
+        work.drop = drop_slowly; /* time for the thread that was interrupted to ask for the next job */
+        deferreds[i] = pirn_offload_with(&work);
+    }
+    pirn_pool_close(pool);
+    for (int i = 0; i < 8; i++) {
+        TEST_CHECK(pirn_await(deferreds[i], NULL, PIRN_FOREVER) == PIRN_ECLOSED);
+        TEST_CHECK(queued[i].runs == 0 && queued[i].drops == 1);
+        pirn_deferred_release(deferreds[i]);
+    }
+    return 0;
+}
+
+/* Goal: closing a pool runs none of the jobs that still wait: each fails with PIRN_ECLOSED.
+ * Method: the one thread is interrupted first, and would have time to take the next. */
+Test(offload, closed_pool_runs_no_queued_job) {
+    for (size_t i = 0; i < TEST_MODES; i++) {
+        static task running;
+        task_init(&running);
+        cr_assert_eq(test_run_in(&test_modes[i], close_with_many, &running), 0);
+    }
+}
+
 static sem_t orphan_over;
 
 static void drop_orphan(void *arg) {

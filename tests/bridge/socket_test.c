@@ -358,3 +358,105 @@ Test(socket, fd_wait_parks_until_ready) {
      * Method: another thread writes into the pipe after the tasklet has parked. */
     test_run_everywhere(fd_wait_parks, NULL);
 }
+
+typedef struct over_two_runs {
+    pirn_socket socket;
+    int peer;
+} over_two_runs;
+
+static int leave_open(void *arg) {
+    over_two_runs *left = arg;
+    char byte;
+    size_t moved;
+    left->socket = adopt_one(&left->peer);
+    return pirn_read(left->socket, &byte, 1, &moved, pirn_after(PIRN_MILLISECOND)) == PIRN_ETIMEDOUT ? 0 : PIRN_EFAILED;
+}
+
+static int use_the_old(void *arg) {
+    over_two_runs *left = arg;
+    char byte;
+    size_t moved;
+    TEST_CHECK(read(left->peer, &byte, 1) == 0); /* the end of the first run has closed our side */
+    TEST_CHECK(pirn_read(left->socket, &byte, 1, &moved, PIRN_FOREVER) == PIRN_EBADF);
+    TEST_CHECK(pirn_close(left->socket) == PIRN_EBADF);
+    close(left->peer);
+    return 0;
+}
+
+Test(socket, handle_of_an_earlier_runtime_is_dead) {
+    /* Goal: a socket that main left open is closed at the end of its runtime, and its handle means nothing to the next.
+     * Method: two runs, with a read that was withdrawn in the first. */
+    for (size_t mode = 0; mode < TEST_MODES; mode++) {
+        over_two_runs left;
+        cr_assert_eq(test_run_in(&test_modes[mode], leave_open, &left), 0);
+        cr_assert_eq(test_run_in(&test_modes[mode], use_the_old, &left), 0);
+    }
+}
+
+/* Two workers, one number: the second gets it when the first has closed a duplicate. */
+typedef struct hand_over {
+    pirn_channel *closed, *taken, *written;
+    int old_ends[2];
+} hand_over;
+
+static int take_the_number(void *arg) {
+    hand_over *parts = arg;
+    char byte;
+    size_t moved;
+    int number, ends[2];
+    pirn_socket fresh;
+    TEST_CHECK(pirn_recv(parts->closed, &number, PIRN_FOREVER) == 0);
+    TEST_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    TEST_CHECK(ends[0] == number); /* the kernel gives the lowest free one */
+    TEST_CHECK(pirn_socket_adopt(ends[0], &fresh) == 0);
+    TEST_CHECK(pirn_send(parts->taken, &number, PIRN_FOREVER) == 0);
+    TEST_CHECK(pirn_recv(parts->written, &number, PIRN_FOREVER) == 0);
+    TEST_CHECK(pirn_read(fresh, &byte, 1, &moved, pirn_after(5 * PIRN_MILLISECOND)) == PIRN_ETIMEDOUT);
+    TEST_CHECK(write(ends[1], "y", 1) == 1);
+    TEST_CHECK(pirn_read(fresh, &byte, 1, &moved, PIRN_FOREVER) == 0 && byte == 'y');
+    TEST_CHECK(pirn_close(fresh) == 0);
+    close(ends[1]);
+    return 0;
+}
+
+static int close_a_duplicate(void *arg) {
+    (void)arg;
+    hand_over parts = {.closed = pirn_channel_create(sizeof(int), 0),
+                       .taken = pirn_channel_create(sizeof(int), 0),
+                       .written = pirn_channel_create(sizeof(int), 0)};
+    pirn_spawn_options options;
+    pirn_spawn_options_init(&options);
+    options.home = 1;
+    options.flags = PIRN_JOINABLE;
+    pirn_tasklet other = pirn_spawn_with(&options, take_the_number, &parts);
+    TEST_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, parts.old_ends) == 0);
+    int number = fcntl(parts.old_ends[0], F_DUPFD_CLOEXEC, 0);
+    pirn_socket old;
+    char byte;
+    size_t moved;
+    TEST_CHECK(pirn_socket_adopt(number, &old) == 0);
+    TEST_CHECK(pirn_read(old, &byte, 1, &moved, pirn_after(PIRN_MILLISECOND)) == PIRN_ETIMEDOUT);
+    TEST_CHECK(pirn_close(old) == 0);
+    TEST_CHECK(pirn_send(parts.closed, &number, PIRN_FOREVER) == 0);
+    TEST_CHECK(pirn_recv(parts.taken, &number, PIRN_FOREVER) == 0);
+    TEST_CHECK(write(parts.old_ends[1], "x", 1) == 1); /* news of the old socket, which its first number still has */
+    (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
+    TEST_CHECK(pirn_send(parts.written, &number, PIRN_FOREVER) == 0);
+    TEST_CHECK(pirn_join(other, NULL, PIRN_FOREVER) == 0);
+    close(parts.old_ends[0]);
+    close(parts.old_ends[1]);
+    pirn_channel_destroy(parts.closed);
+    pirn_channel_destroy(parts.taken);
+    pirn_channel_destroy(parts.written);
+    return 0;
+}
+
+Test(socket, closed_duplicate_tells_the_number_nothing) {
+    /* Goal: closing takes a socket out of its set also while somebody else has the same one open: its news must not
+     *       reach the number's next owner, on another worker.
+     * Method: each worker has its set; close a duplicate, let the other worker take the number, and make news. */
+    const test_mode *workers_perform = &test_modes[1];
+    for (unsigned round = 0; round < pirn_test_count(50, 5); round++) {
+        cr_assert_eq(test_run_in(workers_perform, close_a_duplicate, NULL), 0);
+    }
+}
