@@ -24,6 +24,7 @@
 #include "channel.h"
 #include "live.h"
 #include "runtime.h"
+#include "thread.h"
 
 /* In `calls`: two flags, and what one call under way adds. NO_SPAWNS: the runtime has begun to end. */
 enum { OVER = 1, NO_SPAWNS = 2, CALL = 4 };
@@ -47,6 +48,10 @@ struct pirn_foreign {
 static pthread_mutex_t gate_mutex = PTHREAD_MUTEX_INITIALIZER;
 static gate *current; /* under gate_mutex; NULL: no runtime */
 static _Atomic(uint32_t) spawns_waiting;
+
+/* What the calling thread passed without a handle, and how often it has to leave. */
+static _Thread_local gate *passed;
+static _Thread_local unsigned passed_count;
 
 static void lock_gates(void) {
     PN_ASSERT(pthread_mutex_lock(&gate_mutex) == 0);
@@ -96,6 +101,28 @@ static void leave(gate *left) {
     if (!pn_sched_self()) {
         /* release: publishes what the call did to whoever waits for it; pairs with the acquire in has_calls. */
         atomic_fetch_sub_explicit(&left->calls, CALL, memory_order_release);
+    }
+}
+
+bool pn_foreign_enter(void) {
+    if (pn_thread_role() != PN_FOREIGN) {
+        return true;
+    }
+    if (passed_count == 0) {
+        lock_gates();
+        passed = current && enter(current, OVER) ? current : NULL; /* the lock keeps it until we are counted in it */
+        unlock_gates();
+        if (!passed) {
+            return false;
+        }
+    }
+    passed_count++;
+    return true;
+}
+
+void pn_foreign_leave(void) {
+    if (pn_thread_role() == PN_FOREIGN && --passed_count == 0) {
+        leave(passed);
     }
 }
 

@@ -20,4 +20,9 @@ void pn_foreign_refuse_spawns(void);
  * Calling it twice, or without a start, does nothing. */
 void pn_foreign_stop(void);
 
+/* Pass the gate without a handle; false: it is shut. Nothing on threads of pirn's, which the runtime's end waits for.
+ * They nest. For core/hooks.h. */
+bool pn_foreign_enter(void);
+void pn_foreign_leave(void);
+
 #endif

@@ -13,8 +13,10 @@
 #include "hooks.h"
 
 typedef struct pn_inbox {
-    _Alignas(PN_CACHELINE) void *top;            /* any thread: the queue's head, opaque to all but lf_stack_*.c      */
-    _Alignas(PN_CACHELINE) unsigned taken_count; /* owner: messages delivered since start               */
+    _Alignas(PN_CACHELINE) void *top; /* any thread: the queue's head, opaque to all but lf_stack_*.c      */
+    /* owner */
+    _Alignas(PN_CACHELINE) unsigned taken_count; /* messages delivered since start                      */
+    unsigned waiting_count;                      /* of the batch that is being delivered, those still to come */
 } pn_inbox;
 
 void pn_inbox_init(pn_inbox *inbox);

@@ -23,8 +23,10 @@ static void deliver_home(pn_message *message) {
     pn_waiter_complete(PN_CONTAINER_OF(message, tour, message)->waiter);
 }
 
+/* What came together with our look and stands behind it; and one for whatever came since, a stack of unknown height. */
 static unsigned count_inbox(const pn_worker *worker) {
-    return pn_inbox_empty(&worker->driver.port.inbox) ? 0 : 1; /* a stack of unknown height: some, or none */
+    const pn_inbox *inbox = &worker->driver.port.inbox;
+    return inbox->waiting_count + (pn_inbox_empty(inbox) ? 0 : 1);
 }
 
 static void deliver_to_worker(pn_message *message) {
@@ -72,6 +74,9 @@ int pirn_inspect(size_t tasklets_max, pirn_snapshot **snapshot, pirn_time deadli
     }
     if (deadline == PIRN_NOW) {
         return PIRN_EAGAIN;
+    }
+    if (pn_below->now() >= deadline) {
+        return PIRN_ETIMEDOUT;
     }
     pirn_snapshot *s = calloc(1, sizeof *s);
     if (!s) {

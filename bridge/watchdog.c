@@ -30,6 +30,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "failure.h"
 #include "runtime.h"
 #include "thread.h"
 #include "watchdog_stack.h"
@@ -122,8 +123,7 @@ static void print_frame(unsigned number, uintptr_t address) {
         pn_warn("    #%u 0x%lx", number, (unsigned long)address);
         return;
     }
-    const char *slash = strrchr(place.dli_fname, '/');
-    const char *file = slash ? slash + 1 : place.dli_fname;
+    const char *file = pn_base_name(place.dli_fname);
     unsigned long offset = (unsigned long)(inside - (uintptr_t)place.dli_fbase);
     if (place.dli_sname) {
         pn_warn("    #%u %s+0x%lx (%s+0x%lx)", number, place.dli_sname,
@@ -152,8 +152,8 @@ static void print_line(const subject *at, const pn_tasklet *tasklet, long long f
                 at->worker->sched.options.id);
     } else {
         pn_warn("tasklet %s has run for %lld ms on worker %u without a park or yield (spawned at %s:%u)",
-                pn_tasklet_label(tasklet, label, sizeof label), for_ms, at->worker->sched.options.id, tasklet->file,
-                tasklet->line);
+                pn_tasklet_label(tasklet, label, sizeof label), for_ms, at->worker->sched.options.id,
+                pn_base_name(tasklet->file), tasklet->line);
     }
 }
 

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "deadlock.h"
+#include "foreign.h"
 #include "runtime.h"
 #include "shared.h"
 #include "thread.h"
@@ -34,9 +35,14 @@ void pn_worker_load_add(unsigned home, int delta) {
 }
 
 unsigned pn_worker_least_loaded(void) {
-    unsigned best = 0;
+    static _Atomic uint32_t turn;
+    unsigned count = pn_runtime_current.worker_count;
+    /* relaxed: where to begin, so that equals take turns; what a foreign thread spawns is in nobody's load. */
+    unsigned first = atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) % count;
+    unsigned best = first;
     uint32_t best_load = UINT32_MAX;
-    for (unsigned i = 0; i < pn_runtime_current.worker_count; i++) {
+    for (unsigned n = 0; n < count; n++) {
+        unsigned i = (first + n) % count;
         const _Atomic uint32_t *word = (const _Atomic uint32_t *)&pn_runtime_current.workers[i].load;
         uint32_t load = atomic_load_explicit(word, memory_order_relaxed); /* as in pn_worker_load_add */
         if (load < best_load) {
@@ -134,6 +140,8 @@ const pn_hooks pn_hooks_threads = {
     .now = monotonic_now,
     .thread_role = pn_thread_role_text,
     .worker_count = count_workers,
+    .enter = pn_foreign_enter,
+    .leave = pn_foreign_leave,
 };
 
 /* ---- life ---- */

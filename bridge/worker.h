@@ -35,7 +35,7 @@ extern const pn_hooks pn_hooks_threads;
 int pn_worker_init(pn_worker *worker, unsigned id);
 void pn_worker_fini(pn_worker *worker);
 pn_worker *pn_worker_self(void);
-/* The worker with the fewest connections. Any thread. */
+/* The worker with the fewest connections; equals take turns. Any thread. */
 unsigned pn_worker_least_loaded(void);
 void pn_worker_load_add(unsigned home, int delta);
 

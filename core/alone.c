@@ -116,6 +116,13 @@ static unsigned alone_workers(void) {
     return 1;
 }
 
+static bool alone_enter(void) {
+    return true;
+}
+
+static void alone_leave(void) {
+}
+
 const pn_hooks pn_hooks_alone = {
     .poll = alone_poll,
     .idle = alone_idle,
@@ -131,6 +138,8 @@ const pn_hooks pn_hooks_alone = {
     .now = alone_now,
     .thread_role = alone_role,
     .worker_count = alone_workers,
+    .enter = alone_enter,
+    .leave = alone_leave,
 };
 
 typedef struct main_call {

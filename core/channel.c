@@ -216,7 +216,8 @@ static void init_waiter(channel_wait *wait, const pirn_case *cases, size_t count
     if (count == 1 && cases[0].channel) {
         pn_waiter_init(&wait->waiter, cases[0].direction == PIRN_SEND ? PN_ON_SEND : PN_ON_RECV, cases[0].channel);
     } else {
-        pn_waiter_init(&wait->waiter, PN_ON_SELECT, NULL);
+        pn_waiter_init(&wait->waiter, PN_ON_SELECT, cases);
+        wait->waiter.detail = count;
     }
     wait->waiter.unlink = end_early;
     for (size_t i = 0; i < count; i++) {

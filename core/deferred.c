@@ -3,8 +3,9 @@
  * What: the deferred's life: create, holds, fire, cancel, pause, and the report of a failure nobody handled. The chain
  *       is in deferred_run.c; the struct and its words are explained in deferred_inside.h.
  *
- * Threads: create, retain, release, fire, cancel and finished: any thread, by a message to the home when that is
- *       elsewhere. The rest: home.
+ * Threads: create, retain, release, fire, add, cancel and finished: any thread, by a message to the home when that is
+ *       elsewhere. The rest: home. A thread that pirn did not start may outlive the home: its calls pass the gate of
+ *       foreign threads (enter_call).
  *
  * States:   unfired --fire--> arriving (a message, when fired elsewhere) --> running its chain <--> paused, or waiting
  *           for another deferred --> settled --late callback--> running ...
@@ -19,6 +20,19 @@
 
 #include "deferred_inside.h"
 #include "failure.h"
+
+/* ---- threads that may outlive the runtime ---- */
+
+/* Before a message to the home. False: there is no home any more. */
+static bool enter_call(void) {
+    return pn_sched_self() || (pn_below && pn_below->enter());
+}
+
+static void leave_call(void) {
+    if (!pn_sched_self()) {
+        pn_below->leave();
+    }
+}
 
 /* ---- create ---- */
 
@@ -40,7 +54,7 @@ static int resolve_home(int home) {
     return home < 0 ? (int)sched->options.id : home;
 }
 
-pirn_deferred *pn_deferred_create_from(int home, pirn_canceller canceller, void *context, const char *file, int line) {
+static pirn_deferred *create(int home, pirn_canceller canceller, void *context, const char *file, int line) {
     home = resolve_home(home);
     pirn_deferred *d = home >= 0 ? calloc(1, sizeof *d) : NULL;
     if (!d) {
@@ -63,6 +77,18 @@ pirn_deferred *pn_deferred_create_from(int home, pirn_canceller canceller, void 
         d->lifeline.deliver = deliver_born;
         pn_below->post(d->home, &d->lifeline);
     }
+    return d;
+}
+
+pirn_deferred *pn_deferred_create_from(int home, pirn_canceller canceller, void *context, const char *file, int line) {
+    if (!pn_below) {
+        return create(home, canceller, context, file, line); /* which says what is wrong */
+    }
+    if (!enter_call()) {
+        return NULL;
+    }
+    pirn_deferred *d = create(home, canceller, context, file, line);
+    leave_call();
     return d;
 }
 
@@ -184,7 +210,9 @@ static void destroy(pirn_deferred *d) {
     }
     pirn_result_drop(&d->result);
     pirn_result_drop(&d->final);
-    pn_sched_self()->counts.deferreds--;
+    if (pn_sched_self()) {
+        pn_sched_self()->counts.deferreds--;
+    }
     free(d);
 }
 
@@ -203,9 +231,12 @@ void pirn_deferred_release(pirn_deferred *deferred) {
     }
     if (pn_deferred_is_home(deferred)) {
         destroy(deferred);
-    } else {
+    } else if (enter_call()) {
         deferred->lifeline.deliver = deliver_last_release;
         pn_below->post(deferred->home, &deferred->lifeline);
+        leave_call();
+    } else { /* its home is gone: nobody else can touch it */
+        destroy(deferred);
     }
 }
 
@@ -225,8 +256,7 @@ static void deliver_arrival(pn_message *message) {
     pirn_deferred_release(d);
 }
 
-int pirn_deferred_settle(pirn_deferred *deferred, pirn_result *result) {
-    PN_ASSERT(result->status <= 0);
+static int settle(pirn_deferred *deferred, pirn_result *result) {
     if (!pn_below->claim(&deferred->fired, PN_UNFIRED, PN_FIRED)) {
         bool swallowed = pn_below->claim(&deferred->fired, PN_SWALLOW, PN_FIRED);
         pirn_result_drop(result);
@@ -242,6 +272,17 @@ int pirn_deferred_settle(pirn_deferred *deferred, pirn_result *result) {
     (void)pirn_deferred_retain(deferred);
     pn_below->post(deferred->home, &deferred->arrival);
     return 0;
+}
+
+int pirn_deferred_settle(pirn_deferred *deferred, pirn_result *result) {
+    PN_ASSERT(result->status <= 0);
+    if (!enter_call()) {
+        pirn_result_drop(result);
+        return PIRN_ECLOSED;
+    }
+    int error = settle(deferred, result);
+    leave_call();
+    return error;
 }
 
 int pirn_deferred_fire(pirn_deferred *deferred, void *value, pirn_drop_fn drop) {
@@ -307,13 +348,18 @@ static int cancel(pirn_deferred *d, bool only_if_unwanted) {
         cancel_now(d, only_if_unwanted);
         return 0;
     }
+    if (!enter_call()) {
+        return PIRN_ECLOSED;
+    }
     cancel_order *order = malloc(sizeof *order);
     if (!order) {
+        leave_call();
         return PIRN_ENOMEM;
     }
     *order = (cancel_order){
         .message.deliver = deliver_cancel, .deferred = pirn_deferred_retain(d), .only_if_unwanted = only_if_unwanted};
     pn_below->post(d->home, &order->message);
+    leave_call();
     return 0;
 }
 
@@ -327,17 +373,46 @@ void pn_deferred_cancel_unwanted(pirn_deferred *deferred) {
 
 /* ---- callbacks, pause ---- */
 
+/* A pair on its way to the home; the chain frees the whole by its link. */
+typedef struct add_order {
+    pn_link link;
+    pn_message message;
+    pirn_deferred *deferred; /* held until it has arrived                                                */
+} add_order;
+
+_Static_assert(offsetof(add_order, link) == 0, "a chain frees its links, and with them the order");
+
+static void deliver_add(pn_message *message) {
+    add_order *order = PN_CONTAINER_OF(message, add_order, message);
+    pirn_deferred *d = order->deferred;
+    pn_deferred_add_link(d, &order->link); /* may run and free it */
+    pirn_deferred_release(d);
+}
+
+static int add_elsewhere(pirn_deferred *d, const pn_link *link) {
+    if (!enter_call()) {
+        return PIRN_ECLOSED;
+    }
+    add_order *order = malloc(sizeof *order);
+    if (order) {
+        *order = (add_order){.link = *link, .message.deliver = deliver_add, .deferred = pirn_deferred_retain(d)};
+        pn_below->post(d->home, &order->message);
+    }
+    leave_call();
+    return order ? 0 : PIRN_ENOMEM;
+}
+
 int pirn_deferred_add_callbacks(pirn_deferred *deferred, pirn_callback on_result, pirn_callback on_failure,
                                 void *context) {
-    int error = pn_deferred_require_home(deferred, "pirn_deferred_add_callbacks");
-    if (error != 0) {
-        return error;
+    pn_link pair = {.on_result = on_result, .on_failure = on_failure, .context = context, .on_heap = true};
+    if (!pn_deferred_is_home(deferred)) {
+        return add_elsewhere(deferred, &pair);
     }
     pn_link *link = malloc(sizeof *link);
     if (!link) {
         return PIRN_ENOMEM;
     }
-    *link = (pn_link){.on_result = on_result, .on_failure = on_failure, .context = context, .on_heap = true};
+    *link = pair;
     pn_deferred_add_link(deferred, link);
     return 0;
 }

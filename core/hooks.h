@@ -2,7 +2,7 @@
  *
  * What: the little that core needs from below it: sleep and wake, post to another worker, and the lock, claim and ready
  *       of shared objects. The bridge fills it in with real threads; core's own tests with one thread and a clock that
- *       they turn by hand (hooks_alone.c).
+ *       they turn by hand (alone.c).
  * Threads: `pn_below` is set once, before the first scheduler starts, and read by every thread after.
  * Invariants: (1) core contains no atomic operation and no lock: words that another thread may change are pn_word and
  *       pn_lock, opaque here and touched only through these functions. (2) A message posted to a home is delivered
@@ -59,6 +59,10 @@ typedef struct pn_hooks {
      * thread", "a callback". Only called when pn_sched_self() has no current tasklet. */
     const char *(*thread_role)(void);
     unsigned (*worker_count)(void);
+    /* A thread without a scheduler: begin a call that posts to a worker, and end it; they nest. False: the workers are
+     * going or gone, and the call must not post. Between the two the runtime does not end. */
+    bool (*enter)(void);
+    void (*leave)(void);
 } pn_hooks;
 
 extern const pn_hooks *pn_below;

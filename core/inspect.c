@@ -8,15 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "failure.h"
+
 static const char *state_name(const pn_tasklet *tasklet) {
     static const char *const names[] = {[PN_FREE] = "free",       [PN_NEW] = "new",       [PN_RUNNABLE] = "runnable",
                                         [PN_RUNNING] = "running", [PN_PARKED] = "parked", [PN_ENDED] = "ended"};
     return names[tasklet->state];
-}
-
-static const char *file_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
 }
 
 static void describe(const pn_tasklet *tasklet, pirn_tasklet_info *info) {
@@ -34,7 +31,7 @@ static void describe(const pn_tasklet *tasklet, pirn_tasklet_info *info) {
     if (tasklet->state == PN_PARKED) {
         (void)pn_waiter_describe(tasklet->waiter, info->waiting_on, sizeof info->waiting_on);
     }
-    snprintf(info->spawned_at, sizeof info->spawned_at, "%s:%u", file_name(tasklet->file), tasklet->line);
+    snprintf(info->spawned_at, sizeof info->spawned_at, "%s:%u", pn_base_name(tasklet->file), tasklet->line);
 }
 
 static unsigned count_runnable(const pn_sched *sched) {

@@ -3,14 +3,17 @@
  * What: the lines that tell which tasklets are parked with nobody left to wake them. The judgement is made elsewhere:
  *       for the whole program by the last worker to go idle (bridge/deadlock.c, alone.c), for a part of it by age.
  * Threads: the owner of the scheduler.
- * Limits: PN_REPORT_LINES_MAX lines a report; the rest is counted.
+ * Limits: PN_REPORT_LINES_MAX tasklets and GROUPS_MAX objects a report; the rest is counted. The walks over all
+ *       tasklets are at most GROUPS_MAX + 2.
  */
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "failure.h"
 #include "sched.h"
 
 #define PN_REPORT_LINES_MAX 64
+#define GROUPS_MAX          16
 
 /* Whether this one belongs in the report. `older_than` 0: a total deadlock; else the age limit of a partial one. */
 static bool belongs(const pn_tasklet *tasklet, pirn_time older_than) {
@@ -30,48 +33,99 @@ static void print_one(const pn_tasklet *tasklet, pirn_time now) {
     pn_warn("  tasklet %s waits for %s, for %" PRId64 ".%d s now (spawned at %s:%u)",
             pn_tasklet_label(tasklet, label, sizeof label),
             pn_waiter_describe(tasklet->waiter, waits_on, sizeof waits_on), tenths / 10, (int)(tenths % 10),
-            tasklet->file, tasklet->line);
+            pn_base_name(tasklet->file), tasklet->line);
 }
 
-/* All that wait on the same object as `first`, from `first` on: one group. Marks them when they are of a partial
- * report. */
-static unsigned print_group(pn_sched *sched, pn_tasklet *first, pirn_time older_than, unsigned *lines) {
-    char waits_on[96];
-    unsigned size = 0;
-    PN_LIST_EACH(&sched->all, node) {
-        pn_tasklet *tasklet = PN_CONTAINER_OF(node, pn_tasklet, all_link);
-        if (belongs(tasklet, older_than) && tasklet->waiter->object == first->waiter->object &&
-            tasklet->waiter->reason == first->waiter->reason) {
-            size++;
+/* ---- by age: grouped by what they wait on ---- */
+
+typedef struct group {
+    const pn_waiter *first; /* whoever is oldest in it speaks for it */
+    unsigned size;
+} group;
+
+typedef struct stuck_report {
+    group groups[GROUPS_MAX];
+    unsigned group_count;
+    unsigned ungrouped; /* tasklets that wait on still other objects */
+    unsigned lines;     /* of tasklets, printed so far */
+} stuck_report;
+
+static bool wait_alike(const pn_waiter *a, const pn_waiter *b) {
+    return a->reason == b->reason && a->object == b->object && a->detail == b->detail;
+}
+
+/* Its group, a new one if there is room; NULL: there is none. */
+static group *group_of(stuck_report *report, const pn_waiter *waiter) {
+    for (unsigned i = 0; i < report->group_count; i++) {
+        if (wait_alike(report->groups[i].first, waiter)) {
+            return &report->groups[i];
         }
     }
-    pn_warn("%u tasklet%s parked on %s for over %" PRId64 " s, without a deadline:", size, size == 1 ? " is" : "s are",
-            pn_waiter_describe(first->waiter, waits_on, sizeof waits_on),
-            (int64_t)(sched->clock - older_than) / PIRN_SECOND);
-    pn_reason reason = first->waiter->reason;
-    const void *object = first->waiter->object;
+    if (report->group_count == GROUPS_MAX) {
+        return NULL;
+    }
+    group *fresh = &report->groups[report->group_count++];
+    *fresh = (group){.first = waiter};
+    return fresh;
+}
+
+static unsigned collect_groups(const pn_sched *sched, pirn_time older_than, stuck_report *report) {
+    unsigned found = 0;
     PN_LIST_EACH(&sched->all, node) {
-        pn_tasklet *tasklet = PN_CONTAINER_OF(node, pn_tasklet, all_link);
-        if (belongs(tasklet, older_than) && tasklet->waiter->object == object && tasklet->waiter->reason == reason) {
-            tasklet->stuck_reported = true;
-            if ((*lines)++ < PN_REPORT_LINES_MAX) {
-                print_one(tasklet, sched->clock);
+        const pn_tasklet *tasklet = PN_CONTAINER_OF(node, pn_tasklet, all_link);
+        if (belongs(tasklet, older_than)) {
+            group *its = group_of(report, tasklet->waiter);
+            found++;
+            if (its) {
+                its->size++;
+            } else {
+                report->ungrouped++;
             }
         }
     }
-    return size;
+    return found;
 }
 
-static unsigned report_stuck(pn_sched *sched, pirn_time older_than) {
-    unsigned found = 0, lines = 0;
+static void print_group(const pn_sched *sched, pirn_time older_than, const group *told, stuck_report *report) {
+    char waits_on[96];
+    unsigned left = told->size;
+    pn_warn("%u tasklet%s parked on %s for over %" PRId64 " s, without a deadline:", told->size,
+            told->size == 1 ? " is" : "s are", pn_waiter_describe(told->first, waits_on, sizeof waits_on),
+            (int64_t)(sched->clock - older_than) / PIRN_SECOND);
+    PN_LIST_EACH(&sched->all, node) {
+        if (left == 0 || report->lines == PN_REPORT_LINES_MAX) {
+            break;
+        }
+        const pn_tasklet *tasklet = PN_CONTAINER_OF(node, pn_tasklet, all_link);
+        if (belongs(tasklet, older_than) && wait_alike(tasklet->waiter, told->first)) {
+            print_one(tasklet, sched->clock);
+            report->lines++;
+            left--;
+        }
+    }
+    if (left > 0) {
+        pn_warn("  and %u more", left);
+    }
+}
+
+static void mark_reported(pn_sched *sched, pirn_time older_than) {
     PN_LIST_EACH(&sched->all, node) {
         pn_tasklet *tasklet = PN_CONTAINER_OF(node, pn_tasklet, all_link);
         if (belongs(tasklet, older_than)) {
-            found += print_group(sched, tasklet, older_than, &lines);
+            tasklet->stuck_reported = true;
         }
     }
-    if (lines > PN_REPORT_LINES_MAX) {
-        pn_warn("  and %u more", lines - PN_REPORT_LINES_MAX);
+}
+
+static unsigned report_stuck(pn_sched *sched, pirn_time older_than) {
+    stuck_report report = {.group_count = 0};
+    unsigned found = collect_groups(sched, older_than, &report);
+    for (unsigned i = 0; i < report.group_count; i++) {
+        print_group(sched, older_than, &report.groups[i], &report);
+    }
+    mark_reported(sched, older_than);
+    if (report.ungrouped > 0) {
+        pn_warn("and %u tasklets on other objects", report.ungrouped);
     }
     if (found > 0) {
         pn_warn("  Give such a wait a deadline, or spawn a tasklet that is to wait for ever with PIRN_DAEMON.");

@@ -12,6 +12,8 @@
 #include "deferred.h"
 #include "sched.h"
 
+#define SELECT_CASES_TOLD 2
+
 static const char *const reason_names[PN_REASON_COUNT] = {
     [PN_ON_NOTHING] = "nothing", [PN_ON_SLEEP] = "sleep",   [PN_ON_SEND] = "send",         [PN_ON_RECV] = "receive",
     [PN_ON_SELECT] = "select",   [PN_ON_JOIN] = "join",     [PN_ON_DEFERRED] = "deferred", [PN_ON_READ] = "read",
@@ -29,6 +31,22 @@ bool pn_reason_is_internal(pn_reason reason) {
            reason == PN_ON_DEFERRED;
 }
 
+/* "select: receive on chat, send on loom, 3 more" */
+static void describe_select(const pirn_case *cases, uint64_t count, char *text, size_t text_bytes) {
+    size_t used = (size_t)snprintf(text, text_bytes, "select");
+    for (uint64_t i = 0; i < count && used < text_bytes; i++) {
+        const char *separator = i == 0 ? ":" : ",";
+        if (i == SELECT_CASES_TOLD) {
+            (void)snprintf(text + used, text_bytes - used, ", %" PRIu64 " more", count - i);
+            break;
+        }
+        const pirn_channel *channel = cases[i].channel;
+        pn_reason way = cases[i].direction == PIRN_SEND ? PN_ON_SEND : PN_ON_RECV;
+        used += (size_t)snprintf(text + used, text_bytes - used, "%s %s on %s", separator, pn_reason_name(way),
+                                 channel ? channel->name : "nothing");
+    }
+}
+
 const char *pn_waiter_describe(const pn_waiter *waiter, char *text, size_t text_bytes) {
     const pirn_channel *channel = waiter->object;
     char label[PN_LABEL_BYTES];
@@ -39,6 +57,9 @@ const char *pn_waiter_describe(const pn_waiter *waiter, char *text, size_t text_
         break;
     case PN_ON_DEFERRED:
         (void)pn_deferred_describe(waiter->object, text, text_bytes);
+        break;
+    case PN_ON_SELECT:
+        describe_select(waiter->object, waiter->detail, text, text_bytes);
         break;
     case PN_ON_JOIN:
         snprintf(text, text_bytes, "join of tasklet %s",

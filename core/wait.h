@@ -35,8 +35,8 @@ typedef enum pn_reason {
     PN_ON_SLEEP,
     PN_ON_SEND,     /* object: pirn_channel                                                              */
     PN_ON_RECV,     /* object: pirn_channel                                                              */
-    PN_ON_SELECT,   /* object: NULL                                                                      */
-    PN_ON_JOIN,     /* object: NULL; detail: the tasklet's id                                            */
+    PN_ON_SELECT,   /* object: the cases; detail: how many                                               */
+    PN_ON_JOIN,     /* detail: the tasklet's id                                                          */
     PN_ON_DEFERRED, /* object: pirn_deferred                                                             */
     PN_ON_READ,     /* detail: descriptor number                                                         */
     PN_ON_WRITE,

@@ -268,8 +268,8 @@ typedef struct borrowed_thread {
     bool pipe_was_pending;
 } borrowed_thread;
 
-/* The calling thread becomes worker 0, and blocks what a worker blocks: the watchdog takes the process' signals. Without
- * a watchdog there is nobody else who could, and only a broken pipe, which is an error code here, is blocked. */
+/* The calling thread becomes worker 0, and blocks what a worker blocks: the watchdog takes the process' signals.
+ * Without a watchdog there is nobody else who could, and only a broken pipe, an error code here, is blocked. */
 static void borrow_thread(borrowed_thread *before) {
     sigset_t blocked, watchdog, pending;
     if (pn_runtime_current.options.slice_warn_ns == PIRN_FOREVER) {

@@ -19,6 +19,7 @@
 
 #include <stdlib.h>
 
+#include "failure.h"
 #include "foreign.h"
 #include "listener.h"
 #include "live.h"
@@ -94,7 +95,7 @@ static void name_all(pn_sched *sched) {
             }
             pn_warn("tasklet %s still lives %d s after it was cancelled: it waits for %s%s (spawned at %s:%u)",
                     pn_tasklet_label(tasklet, label, sizeof label), (int)(STUBBORN_NS / PIRN_SECOND), waits_on,
-                    tasklet->shield > 0 ? ", shielded" : "", tasklet->file, tasklet->line);
+                    tasklet->shield > 0 ? ", shielded" : "", pn_base_name(tasklet->file), tasklet->line);
         }
     }
 }
@@ -273,9 +274,9 @@ void pn_shutdown(void) {
     pirn_shield_enter();          /* who cancels main from now on comes too late */
     pn_sched_self()->main = NULL; /* nor is there a main that could hear of a deadlock */
     init_looks();
+    pn_foreign_refuse_spawns();
     look_at_all(LOOK_ONLY); /* with a bound: everybody still answers, so the round trips below come back */
     pn_listeners_close_all();
-    pn_foreign_refuse_spawns();
     (void)wait_for(is_drained, LOOK_ONLY, pirn_after(pn_runtime_current.options.drain_ns));
     cancel_the_rest();
     pn_watchdog_stop(); /* joining threads is a long slice */

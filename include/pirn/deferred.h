@@ -5,8 +5,9 @@
  *
  * A deferred has a home: the worker of the tasklet that made it. Its callbacks run there, on the scheduler's own stack
  * between two tasklets or inside the tasklet that fires or adds: they must not park (a waiting call returns
- * PIRN_ETHREAD, or PIRN_EAGAIN with PIRN_NOW). Fire, fail, cancel, await and release work from every thread of the
- * runtime: elsewhere they are messages to the home.
+ * PIRN_ETHREAD, or PIRN_EAGAIN with PIRN_NOW). Fire, fail, add,
+ * cancel and release work from every thread: elsewhere they are messages to the home. Await works in every tasklet.
+ * A thread that pirn did not start may use them as long as it likes: when the runtime is over they give PIRN_ECLOSED.
  *
  * Holds: create gives one hold, retain one more, release gives one up. Who will fire a deferred keeps a hold until
  * it has fired. The result belongs to the deferred until its last hold is gone; then what nobody took is destroyed, and
@@ -53,20 +54,21 @@ PIRN_API pirn_deferred *pirn_deferred_create_from(int home, pirn_canceller cance
 PIRN_API pirn_deferred *pirn_deferred_succeed(void *value, pirn_drop_fn drop);
 PIRN_API pirn_deferred *pirn_deferred_fail_now(pirn_failure *failure);
 
-/* One hold more (returns `deferred`), and one given up. Any thread of the runtime; never park. */
+/* One hold more (returns `deferred`), and one given up. Any thread, also after the runtime's end; never park. */
 PIRN_API pirn_deferred *pirn_deferred_retain(pirn_deferred *deferred);
 PIRN_API void pirn_deferred_release(pirn_deferred *deferred); /* NULL allowed; never fails, on any thread */
 
 /* Add a pair: `on_result` runs for a success, `on_failure` for a failure; a NULL half passes the result on. With a
- * result already there it runs now, inside this call. Parks: never. Thread: the home worker. Returns 0, PIRN_ENOMEM,
- * PIRN_ETHREAD (not at home). Answers to addCallbacks. */
+ * result already there it runs now, inside this call; elsewhere than at home, soon, there. Parks: never. Thread: any.
+ * Returns 0, PIRN_ENOMEM, PIRN_ECLOSED (a foreign thread, the runtime is over). Answers to addCallbacks. */
 PIRN_API int pirn_deferred_add_callbacks(pirn_deferred *deferred, pirn_callback on_result, pirn_callback on_failure,
                                          void *context);
 PIRN_API int pirn_deferred_add_both(pirn_deferred *deferred, pirn_callback callback, void *context);
 
-/* Give the result. Parks: never. Thread: any of the runtime. Owns: the deferred has `value` on 0; on any other return
+/* Give the result. Parks: never. Thread: any. Owns: the deferred has `value` on 0; on any other return
  * the value has been destroyed with `drop` (a late result goes nowhere, and its destructor runs once). Returns: 0;
- * PIRN_EALREADY when it fired before (one late fire after a cancel without canceller is swallowed and gives 0).
+ * PIRN_EALREADY when it fired before (one late fire after a cancel without canceller is swallowed and gives 0);
+ * PIRN_ECLOSED (a foreign thread, the runtime is over).
  * Answers to Deferred.callback and Deferred.errback. */
 PIRN_API int pirn_deferred_fire(pirn_deferred *deferred, void *value, pirn_drop_fn drop);
 PIRN_API int pirn_deferred_fail(pirn_deferred *deferred, pirn_failure *failure);
@@ -74,7 +76,7 @@ PIRN_API int pirn_deferred_fail(pirn_deferred *deferred, pirn_failure *failure);
 PIRN_API int pirn_deferred_settle(pirn_deferred *deferred, pirn_result *result);
 
 /* Cancel: an unfired one asks its canceller and fails with PIRN_ECANCELED unless that fired it; one that waits for an
- * inner deferred cancels the inner; a finished one stays as it is. Parks: never. Thread: any of the runtime. Returns 0,
+ * inner deferred cancels the inner; a finished one stays as it is. Parks: never. Thread: any. Returns 0, PIRN_ECLOSED,
  * PIRN_ENOMEM (elsewhere than at home only). Answers to Deferred.cancel. */
 PIRN_API int pirn_deferred_cancel(pirn_deferred *deferred);
 

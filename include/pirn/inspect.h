@@ -16,7 +16,7 @@ typedef struct pirn_worker_info {
     unsigned live;      /* tasklets that have not ended                                               */
     unsigned parked;    /* of these, in a wait                                                        */
     unsigned runnable;  /* in the run queue, the running one included                                 */
-    unsigned inbox;     /* messages not yet taken                                                     */
+    unsigned inbox;     /* messages that wait for it; those newer than the look count as one           */
     unsigned deferreds; /* that live here                                                             */
     uint64_t switches;  /* dispatches since start                                                     */
     uint64_t spawned;   /* tasklets since start                                                       */
@@ -30,8 +30,9 @@ typedef struct pirn_tasklet_info {
     unsigned worker;
     bool daemon;
     char name[32];
-    char state[12];      /* "running", "runnable", "parked", "new", "ended"                          */
-    char waiting_on[64]; /* "receive on chat", "read of socket 12", ...; "" when not parked          */
+    char state[12]; /* "running", "runnable", "parked", "new", "ended"                          */
+    /* "receive on chat", "read of descriptor 12", "select: receive on chat, send on loom"; "" when not parked */
+    char waiting_on[96];
     char spawned_at[64]; /* "server.c:88"                                                           */
     pirn_time since_ns;  /* how long in this state                                                   */
 } pirn_tasklet_info;
@@ -46,7 +47,9 @@ typedef struct pirn_snapshot {
 } pirn_snapshot;
 
 /* Look at all workers, each at a moment between two tasklets. Parks: yes. Thread: a tasklet. Owns: `*snapshot` is the
- * caller's: pirn_snapshot_drop. Returns 0, PIRN_ENOMEM, PIRN_ETHREAD, or the wait's codes. */
+ * caller's: pirn_snapshot_drop. Returns 0; PIRN_EINVAL (no `snapshot`); PIRN_ENOMEM; PIRN_ETHREAD; PIRN_ECANCELED;
+ * PIRN_EAGAIN for PIRN_NOW, and PIRN_ETIMEDOUT for a deadline that is past: one round of messages once begun is waited
+ * for. */
 PIRN_API int pirn_inspect(size_t tasklets_max, pirn_snapshot **snapshot, pirn_time deadline);
 PIRN_API void pirn_snapshot_drop(pirn_snapshot *snapshot); /* NULL allowed */
 

@@ -297,6 +297,115 @@ typedef struct storm {
     sem_t under_way; /* a caller has got through once */
 } storm;
 
+/* ---- deferreds ---- */
+
+static _Atomic(unsigned) values_dropped, callbacks_run;
+
+static void count_drop(void *value) {
+    (void)value;
+    values_dropped++;
+}
+
+static pirn_deferred *count_callback(void *context, pirn_result *result) {
+    (void)context, (void)result;
+    callbacks_run++;
+    return NULL;
+}
+
+typedef struct promise {
+    pirn_foreign *foreign;
+    pirn_deferred *deferred; /* the thread's hold */
+} promise;
+
+static void *keep_a_promise(void *arg) {
+    promise *one = arg;
+    usleep(2000);
+    TEST_CHECK(pirn_deferred_add_both(one->deferred, count_callback, NULL) == 0);
+    TEST_CHECK(pirn_deferred_fire(one->deferred, &values_dropped, count_drop) == 0);
+    pirn_deferred_release(one->deferred);
+    pirn_foreign_close(one->foreign);
+    return NULL;
+}
+
+static int await_a_promise(void *arg) {
+    promise *one = arg;
+    pirn_result out;
+    one->foreign = pirn_foreign_open();
+    one->deferred = pirn_deferred_create(NULL, NULL);
+    pirn_deferred *ours = pirn_deferred_retain(one->deferred);
+    pthread_t thread = start(keep_a_promise, one);
+    TEST_CHECK(pirn_await(ours, &out, PIRN_FOREVER) == 0 && out.value == &values_dropped);
+    pirn_deferred_release(ours);
+    pthread_join(thread, NULL);
+    one->deferred = pirn_deferred_create(NULL, NULL); /* left to main, which has it when the runtime is gone */
+    return 0;
+}
+
+/* Goal: a foreign thread may add to, fire and release a deferred while the runtime runs; when it is over the same calls
+ *       say so, and destroy what they were given.
+ * Method: a thread that fires what a tasklet awaits; then main, after pirn_run. */
+Test(foreign, deferred_is_fired_from_outside_and_outlives_the_runtime) {
+    for (size_t i = 0; i < TEST_MODES; i++) {
+        promise one;
+        values_dropped = callbacks_run = 0;
+        cr_assert_eq(test_run_in(&test_modes[i], await_a_promise, &one), 0);
+        cr_assert_eq(values_dropped, 1);
+        cr_assert_eq(callbacks_run, 1);
+        cr_assert_eq(pirn_deferred_add_both(one.deferred, count_callback, NULL), PIRN_ECLOSED);
+        cr_assert_eq(pirn_deferred_cancel(one.deferred), PIRN_ECLOSED);
+        cr_assert_eq(pirn_deferred_fire(one.deferred, &values_dropped, count_drop), PIRN_ECLOSED);
+        cr_assert_eq(values_dropped, 2);
+        pirn_deferred_release(one.deferred);
+        cr_assert_null(pirn_deferred_create_at(0, NULL, NULL));
+    }
+}
+
+static void *fire_until_closed(void *arg) {
+    storm *all = arg;
+    for (uint64_t i = 0;; i++) {
+        pirn_deferred *d = pirn_deferred_create_at(0, NULL, NULL);
+        if (!d) {
+            return NULL;
+        }
+        (void)pirn_deferred_add_both(d, count_callback, NULL);
+        (void)pirn_deferred_fire(d, &values_dropped, count_drop);
+        pirn_deferred_release(d);
+        if (i == 1) {
+            sem_post(&all->under_way);
+        }
+        usleep(20); /* three threads make messages faster than one worker can take them */
+    }
+}
+
+static int end_amid_promises(void *arg) {
+    storm *all = arg;
+    for (int i = 0; i < CALLERS; i++) {
+        all->callers[i] = start(fire_until_closed, all);
+    }
+    for (int i = 0; i < CALLERS; i++) {
+        wait_for(&all->under_way);
+    }
+    return pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
+}
+
+/* Goal: as below, for deferreds, without a handle.
+ * Method: three threads make, fire and release deferreds until they get none; main returns meanwhile, many times. */
+Test(foreign, runtime_ends_amid_deferreds_of_foreign_threads, .timeout = 200) {
+    uint64_t rounds = pirn_test_count(20, 3);
+    for (uint64_t round = 0; round < rounds; round++) {
+        for (size_t i = 0; i < TEST_MODES; i++) {
+            static storm all;
+            sem_init(&all.under_way, 0, 0);
+            cr_assert_eq(test_run_in(&test_modes[i], end_amid_promises, &all), 0);
+            for (int caller = 0; caller < CALLERS; caller++) {
+                cr_assert_eq(pthread_join(all.callers[caller], NULL), 0);
+            }
+        }
+    }
+}
+
+/* ---- the end ---- */
+
 static int do_nothing(void *arg) {
     (void)arg;
     return 0;

@@ -10,6 +10,25 @@ static int wait_on(void *arg) {
     return 0;
 }
 
+static int choose(void *arg) {
+    pirn_case cases[3] = {{.channel = arg, .direction = PIRN_RECV, .elem = &(char){0}},
+                          {.channel = NULL, .direction = PIRN_SEND, .elem = &(char){0}},
+                          {.channel = NULL, .direction = PIRN_RECV, .elem = &(char){0}}};
+    int chosen = pirn_select(cases, 3, PIRN_FOREVER);
+    return chosen < 0 ? chosen : 0;
+}
+
+/* One that stands in a select, parked. */
+static pirn_tasklet spawn_chooser(pirn_channel *channel) {
+    int before = pirn_channel_balance(channel);
+    pirn_tasklet chooser = pirn_spawn(choose, channel);
+    TEST_CHECK(chooser.id != 0);
+    while (pirn_channel_balance(channel) == before) {
+        pirn_yield();
+    }
+    return chooser;
+}
+
 static int look(void *arg) {
     (void)arg;
     pirn_runtime_info info;
@@ -28,10 +47,11 @@ static int look(void *arg) {
     while (pirn_channel_balance(channel) != -(int)info.workers) {
         TEST_CHECK(pirn_sleep_until(pirn_after(PIRN_MILLISECOND)) == 0);
     }
+    pirn_tasklet chooser = spawn_chooser(channel);
     pirn_snapshot *snapshot;
     TEST_CHECK(pirn_inspect(100, &snapshot, PIRN_FOREVER) == 0);
     TEST_CHECK(snapshot->worker_count == info.workers && !snapshot->truncated);
-    TEST_CHECK(snapshot->live == info.workers + 1 && snapshot->tasklet_count == info.workers + 1);
+    TEST_CHECK(snapshot->live == info.workers + 2 && snapshot->tasklet_count == info.workers + 2);
     unsigned found = 0;
     for (size_t i = 0; i < snapshot->tasklet_count; i++) {
         const pirn_tasklet_info *one = &snapshot->tasklets[i];
@@ -40,6 +60,8 @@ static int look(void *arg) {
             TEST_CHECK(strcmp(one->waiting_on, "receive on shuttle") == 0);
             TEST_CHECK(strncmp(one->spawned_at, "inspect_test.c:", 15) == 0);
             found++;
+        } else if (one->id == chooser.id) {
+            TEST_CHECK(strcmp(one->waiting_on, "select: receive on shuttle, send on nothing, 1 more") == 0);
         }
     }
     TEST_CHECK(found == info.workers);
@@ -47,6 +69,8 @@ static int look(void *arg) {
     TEST_CHECK(pirn_inspect(0, &snapshot, PIRN_FOREVER) == 0 && snapshot->tasklet_count == 0 && snapshot->truncated);
     pirn_snapshot_drop(snapshot);
     TEST_CHECK(pirn_inspect(0, &snapshot, PIRN_NOW) == PIRN_EAGAIN);
+    TEST_CHECK(pirn_inspect(0, &snapshot, pirn_now() - 1) == PIRN_ETIMEDOUT);
+    TEST_CHECK(pirn_cancel(chooser) == 0);
     pirn_channel_destroy(channel);
     return 0;
 }

@@ -2,6 +2,8 @@
  *
  * What: lines on stderr come whole, cut visibly when too long, and a panic aborts.
  */
+#include <fcntl.h>
+
 #include "child.h"
 
 static void warn_twice(void) {
@@ -15,6 +17,32 @@ static void warn_twice(void) {
 Test(panic, warn_writes_one_line_and_keeps_errno) {
     child_end end = run_child(warn_twice);
     cr_assert_str_eq(end.text, "pirn: queue inbox has 3 entries\npirn: errno is kept\n");
+    cr_assert_eq(end.status, 0);
+    free(end.text);
+}
+
+/* In a child whose stderr is a full pipe with nobody at the other end. */
+static void warn_into_a_full_pipe(void) {
+    int ends[2], told = dup(STDERR_FILENO);
+    char page[4096] = {0};
+    PN_ASSERT(pipe2(ends, O_NONBLOCK) == 0);
+    while (write(ends[1], page, sizeof page) > 0) {
+        /* fill it */
+    }
+    PN_ASSERT(fcntl(ends[1], F_SETFL, 0) == 0); /* from here on a write would wait for a reader, for ever */
+    dup2(ends[1], STDERR_FILENO);
+    for (int i = 0; i < 3; i++) {
+        pn_warn("nobody reads this");
+    }
+    dup2(told, STDERR_FILENO);
+    pn_warn("read again");
+}
+
+/* Goal: a warning never waits for a slow reader of stderr: it is counted, and the count is told with the next line.
+ * Method: a child warns into a full pipe, which would hold it for ever, and then into a good one. */
+Test(panic, warn_does_not_wait_for_a_slow_reader) {
+    child_end end = run_child(warn_into_a_full_pipe);
+    cr_assert_str_eq(end.text, "pirn: 3 lines were lost here: who reads stderr is too slow\npirn: read again\n");
     cr_assert_eq(end.status, 0);
     free(end.text);
 }

@@ -283,6 +283,54 @@ Test(report, stuck_tasklets_are_reported_once_by_age) {
     free(text);
 }
 
+static int receive_alone(void *arg) {
+    return pirn_recv(arg, NULL, PIRN_FOREVER);
+}
+
+enum { LONELY = 200 };
+
+static int main_with_many_objects(void *arg) {
+    (void)arg;
+    pn_sched *sched = pn_sched_self();
+    pirn_channel *channels[LONELY];
+    for (int i = 0; i < LONELY; i++) {
+        channels[i] = pirn_channel_create(0, 0);
+        spawn_as("lonely", 0, receive_alone, channels[i]);
+    }
+    left = named_channel("left", 0);
+    for (int i = 0; i < LONELY; i++) {
+        spawn_as("crowded", 0, receive_left, NULL);
+    }
+    let_others_run();
+    pn_alone_advance(20 * PIRN_SECOND);
+    cr_assert_eq(pirn_sleep_until(pirn_after(1)), 0);
+    pirn_time limit = pirn_now() - 10 * PIRN_SECOND;
+    cr_assert_eq(pn_report_parked(sched, limit, false), 2 * LONELY);
+    cr_assert_eq(pn_report_parked(sched, limit, false), 0, "once, also those that were only counted");
+    for (int i = 0; i < LONELY; i++) {
+        pirn_channel_close(channels[i]);
+    }
+    pirn_channel_close(left);
+    let_others_run();
+    for (int i = 0; i < LONELY; i++) {
+        pirn_channel_destroy(channels[i]);
+    }
+    pirn_channel_destroy(left);
+    return 0;
+}
+
+/* Goal: the report by age is bounded, in objects and tasklets, and counts what it leaves out.
+ * Method: hundreds of tasklets on as many channels, and as many on one; count the lines. */
+Test(report, stuck_report_is_bounded) {
+    int result;
+    char *text = run_listening(main_with_many_objects, &result);
+    cr_assert_eq(result, 0, "%s", text);
+    cr_assert_leq(count_of(text, "without a deadline:"), 16);
+    cr_assert_leq(count_of(text, "\"lonely\" waits"), 64);
+    expect_said(text, "tasklets on other objects");
+    free(text);
+}
+
 /* ---- unhandled failures ---- */
 
 static int fails_with_a_reason(void *arg) {
