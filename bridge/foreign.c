@@ -19,8 +19,8 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 
+#include "alloc.h"
 #include "channel.h"
 #include "live.h"
 #include "runtime.h"
@@ -64,7 +64,7 @@ static void unlock_gates(void) {
 /* gate_mutex held. */
 static void give_up(gate *held) {
     if (--held->holds == 0) {
-        free(held);
+        pn_free(held);
     }
 }
 
@@ -127,7 +127,7 @@ void pn_foreign_leave(void) {
 }
 
 int pn_foreign_start(void) {
-    gate *fresh = calloc(1, sizeof *fresh);
+    gate *fresh = pn_calloc(1, sizeof *fresh);
     if (!fresh) {
         return PIRN_ENOMEM;
     }
@@ -173,7 +173,7 @@ void pn_foreign_stop(void) {
 /* ---- handles ---- */
 
 pirn_foreign *pirn_foreign_open(void) {
-    pirn_foreign *foreign = malloc(sizeof *foreign);
+    pirn_foreign *foreign = pn_malloc(sizeof *foreign);
     if (!foreign) {
         return NULL;
     }
@@ -187,7 +187,7 @@ pirn_foreign *pirn_foreign_open(void) {
     }
     unlock_gates();
     if (!running) {
-        free(foreign);
+        pn_free(foreign);
         return NULL;
     }
     return foreign;
@@ -195,7 +195,7 @@ pirn_foreign *pirn_foreign_open(void) {
 
 /* Worker 0. That it woke for this is the point: it judges again before it sleeps. */
 static void deliver_closing(pn_message *message) {
-    free(PN_CONTAINER_OF(message, pirn_foreign, closing));
+    pn_free(PN_CONTAINER_OF(message, pirn_foreign, closing));
 }
 
 void pirn_foreign_close(pirn_foreign *foreign) {
@@ -216,7 +216,7 @@ void pirn_foreign_close(pirn_foreign *foreign) {
         pn_below->post(0, &foreign->closing);
         leave(its_gate);
     } else {
-        free(foreign);
+        pn_free(foreign);
     }
     lock_gates();
     give_up(its_gate);
@@ -245,7 +245,7 @@ int pirn_post(pirn_foreign *foreign, pirn_channel *channel, const void *elem) {
 }
 
 /* A tasklet on its way from a foreign thread: a message until it is delivered, then the clean-up of the tasklet, which
- * core frees with free(): so the clean-up comes first. */
+ * core frees with pn_free(): so the clean-up comes first. */
 typedef struct spawn {
     pn_cleanup cleanup;
     pn_message message;
@@ -291,7 +291,7 @@ static void deliver_spawn(pn_message *message) {
         pn_report_error(sched, PIRN_ENOMEM, "no memory for the tasklet that a foreign thread started at %s:%d",
                         one->file, one->line);
         count_started(one);
-        free(one);
+        pn_free(one);
         return;
     }
     one->cleanup = (pn_cleanup){.fn = end_spawn, .arg = one};
@@ -309,7 +309,7 @@ static bool count_waiting(void) {
 }
 
 int pirn_foreign_spawn_at(pirn_foreign *foreign, pirn_fn fn, void *arg, const char *file, int line) {
-    spawn *one = malloc(sizeof *one);
+    spawn *one = pn_malloc(sizeof *one);
     if (!one) {
         return PIRN_ENOMEM;
     }
@@ -323,7 +323,7 @@ int pirn_foreign_spawn_at(pirn_foreign *foreign, pirn_fn fn, void *arg, const ch
         leave(foreign->gate);
     }
     if (error != 0) {
-        free(one);
+        pn_free(one);
     }
     return error;
 }

@@ -5,10 +5,11 @@
  * Lifetime: the tour lies on the asker's stack: it waits for it, shielded and without a deadline (each hop is one look
  *       at an inbox), and looks at its own deadline only before it starts.
  */
-#include <stdlib.h>
 
 #include "inspect.h"
 #include "runtime.h"
+
+#include "alloc.h"
 
 typedef struct tour {
     pn_message message;
@@ -78,12 +79,12 @@ int pirn_inspect(size_t tasklets_max, pirn_snapshot **snapshot, pirn_time deadli
     if (pn_below->now() >= deadline) {
         return PIRN_ETIMEDOUT;
     }
-    pirn_snapshot *s = calloc(1, sizeof *s);
+    pirn_snapshot *s = pn_calloc(1, sizeof *s);
     if (!s) {
         return PIRN_ENOMEM;
     }
     s->worker_count = pn_runtime_current.worker_count;
-    s->workers = calloc(s->worker_count, sizeof *s->workers);
+    s->workers = pn_calloc(s->worker_count, sizeof *s->workers);
     error = s->workers ? visit_all(s, tasklets_max) : PIRN_ENOMEM;
     if (error != 0) {
         pirn_snapshot_drop(s);
@@ -95,8 +96,8 @@ int pirn_inspect(size_t tasklets_max, pirn_snapshot **snapshot, pirn_time deadli
 
 void pirn_snapshot_drop(pirn_snapshot *snapshot) {
     if (snapshot) {
-        free(snapshot->workers);
-        free(snapshot->tasklets);
-        free(snapshot);
+        pn_free(snapshot->workers);
+        pn_free(snapshot->tasklets);
+        pn_free(snapshot);
     }
 }

@@ -15,11 +15,11 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "address.h"
+#include "alloc.h"
 #include "descriptor.h"
 #include "live.h"
 #include "runtime.h"
@@ -143,7 +143,7 @@ int pirn_listen(const char *address, const pirn_listen_options *options, pirn_li
     if (!pn_current()) {
         return PIRN_ETHREAD;
     }
-    pirn_listener *listener = calloc(1, sizeof *listener);
+    pirn_listener *listener = pn_calloc(1, sizeof *listener);
     if (!listener) {
         return PIRN_ENOMEM;
     }
@@ -153,7 +153,7 @@ int pirn_listen(const char *address, const pirn_listen_options *options, pirn_li
     int error = bind_all(listener, (struct sockaddr *)&to, to_bytes, backlog);
     if (error != 0) {
         close_sockets(listener);
-        free(listener);
+        pn_free(listener);
         return error;
     }
     *result = listener;
@@ -169,7 +169,7 @@ int pirn_listener_port(const pirn_listener *listener) {
 static void release(pirn_listener *listener) {
     /* acq_rel: all uses happen before the free. */
     if (atomic_fetch_sub_explicit(&listener->holds, 1, memory_order_acq_rel) == 1) {
-        free(listener);
+        pn_free(listener);
     }
 }
 
@@ -199,12 +199,12 @@ static void deliver_birth(pn_message *message) {
     pirn_spawn_options_init(&options);
     options.name = d->listener->name;
     void *handle_id = (void *)(uintptr_t)pn_descriptor_handle(d).id;
-    pn_cleanup *cleanup = malloc(sizeof *cleanup);
+    pn_cleanup *cleanup = pn_malloc(sizeof *cleanup);
     pn_tasklet *born =
         cleanup ? pn_tasklet_spawn(pn_sched_self(), &options, run_connection, d, __FILE__, __LINE__) : NULL;
     if (!born) {
         pn_warn("no memory for the tasklet of a connection: it is closed");
-        free(cleanup);
+        pn_free(cleanup);
         close_connection(handle_id);
         return;
     }

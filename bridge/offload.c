@@ -13,8 +13,7 @@
  */
 #include "offload.h"
 
-#include <stdlib.h>
-
+#include "alloc.h"
 #include "deferred.h"
 #include "live.h"
 #include "offload_inside.h"
@@ -27,7 +26,7 @@ static void job_release(pn_job *given) {
     bool last = --given->holds == 0;
     pn_mutex_unlock(&pool->mutex);
     if (last) {
-        free(given);
+        pn_free(given);
         pn_pool_release(pool);
     }
 }
@@ -140,20 +139,20 @@ static pirn_deferred *give_up_home_hold(void *context, pirn_result *result) {
 
 /* Takes over the caller's hold on `pool`, on success. */
 static pn_job *job_new(const pirn_work *work, pirn_pool *pool, const char *file, int line) {
-    pn_job *made = malloc(sizeof *made);
+    pn_job *made = pn_malloc(sizeof *made);
     if (!made) {
         return NULL;
     }
     *made = (pn_job){.work = *work, .pool = pool, .state = ENDED, .holds = 2};
     made->deferred = pn_deferred_create_from((int)pn_sched_self()->options.id, cancel, made, file, line);
     if (!made->deferred) {
-        free(made);
+        pn_free(made);
         return NULL;
     }
     pn_deferred_set_external(made->deferred);
     if (pirn_deferred_add_both(made->deferred, give_up_home_hold, made) != 0) {
         pirn_deferred_release(made->deferred);
-        free(made);
+        pn_free(made);
         return NULL;
     }
     return made;

@@ -12,10 +12,10 @@
 #include "offload.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "alloc.h"
 #include "deferred.h"
 #include "live.h"
 #include "offload_inside.h"
@@ -70,7 +70,7 @@ void pn_pool_release(pirn_pool *pool) {
         PN_ASSERT(pool->closed && pn_list_empty(&pool->queued) && pn_list_empty(&pool->running));
         pthread_cond_destroy(&pool->changed);
         pthread_mutex_destroy(&pool->mutex);
-        free(pool);
+        pn_free(pool);
     }
 }
 
@@ -147,7 +147,7 @@ static void *run_thread(void *arg) {
     }
     pn_mutex_unlock(&threads_mutex);
     if (disowned) {
-        free(own);
+        pn_free(own);
     }
     pn_pool_release(pool);
     return NULL;
@@ -160,7 +160,7 @@ static void join_finished(void) {
         pool_thread *over = PN_CONTAINER_OF(node, pool_thread, link);
         pn_mutex_unlock(&threads_mutex);
         PN_ASSERT(pthread_join(over->id, NULL) == 0);
-        free(over);
+        pn_free(over);
         pn_mutex_lock(&threads_mutex);
     }
     pn_mutex_unlock(&threads_mutex);
@@ -169,7 +169,7 @@ static void join_finished(void) {
 /* ---- a pool's life ---- */
 
 static pirn_pool *pool_new(const char *name, unsigned thread_count, unsigned queue_max) {
-    pirn_pool *pool = calloc(1, sizeof *pool);
+    pirn_pool *pool = pn_calloc(1, sizeof *pool);
     if (!pool) {
         return NULL;
     }
@@ -196,7 +196,7 @@ static void name_thread(pool_thread *thread, unsigned index) {
 }
 
 static int start_thread(pirn_pool *pool, unsigned index) {
-    pool_thread *thread = calloc(1, sizeof *thread);
+    pool_thread *thread = pn_calloc(1, sizeof *thread);
     if (!thread) {
         return PIRN_ENOMEM;
     }
@@ -212,7 +212,7 @@ static int start_thread(pirn_pool *pool, unsigned index) {
     pn_mutex_unlock(&threads_mutex);
     if (error != 0) {
         pn_pool_release(pool);
-        free(thread);
+        pn_free(thread);
     }
     return error;
 }

@@ -20,8 +20,9 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <unistd.h>
+
+#include "alloc.h"
 
 typedef enum kind { EDGE, LEVEL, BELL } kind;
 
@@ -41,29 +42,29 @@ typedef struct table {
 
 int pn_readiness_init(pn_readiness *set) {
     set->fd = -1;
-    set->backend = calloc(1, sizeof(table));
+    set->backend = pn_calloc(1, sizeof(table));
     return set->backend ? 0 : PIRN_ENOMEM;
 }
 
 void pn_readiness_fini(pn_readiness *set) {
     table *all = set->backend;
     if (all) {
-        free(all->polled);
-        free(all->slots);
-        free(all->slot_of);
-        free(all);
+        pn_free(all->polled);
+        pn_free(all->slots);
+        pn_free(all->slot_of);
+        pn_free(all);
         set->backend = NULL;
     }
 }
 
 static int grow_slots(table *all) {
     int capacity = all->capacity ? all->capacity * 2 : 16;
-    struct pollfd *polled = realloc(all->polled, (size_t)capacity * sizeof *polled);
+    struct pollfd *polled = pn_realloc(all->polled, (size_t)capacity * sizeof *polled);
     if (!polled) {
         return PIRN_ENOMEM;
     }
     all->polled = polled;
-    slot *slots = realloc(all->slots, (size_t)capacity * sizeof *slots);
+    slot *slots = pn_realloc(all->slots, (size_t)capacity * sizeof *slots);
     if (!slots) {
         return PIRN_ENOMEM;
     }
@@ -77,7 +78,7 @@ static int grow_numbers(table *all, int fd) {
     while (number_count <= fd) {
         number_count *= 2;
     }
-    int *slot_of = realloc(all->slot_of, (size_t)number_count * sizeof *slot_of);
+    int *slot_of = pn_realloc(all->slot_of, (size_t)number_count * sizeof *slot_of);
     if (!slot_of) {
         return PIRN_ENOMEM;
     }

@@ -10,9 +10,9 @@
  */
 #include "thread.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "alloc.h"
 #include "base.h"
 
 #define NAME_BYTES 16 /* the kernel's limit, with the terminator */
@@ -57,14 +57,14 @@ void pn_thread_mask(pn_role role, sigset_t *mask) {
 static void *run(void *arg) {
     start_record *start = arg;
     start_record own = *start;
-    free(start);
+    pn_free(start);
     own_role = own.role;
     (void)pthread_setname_np(pthread_self(), own.name);
     return own.main(own.arg);
 }
 
 int pn_thread_start(pthread_t *thread, pn_role role, const char *name, void *(*main)(void *), void *arg) {
-    start_record *start = malloc(sizeof *start);
+    start_record *start = pn_malloc(sizeof *start);
     if (!start) {
         return PIRN_ENOMEM;
     }
@@ -78,7 +78,7 @@ int pn_thread_start(pthread_t *thread, pn_role role, const char *name, void *(*m
     int code = pthread_create(thread, NULL, run, start);
     PN_ASSERT(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
     if (code != 0) {
-        free(start);
+        pn_free(start);
     }
     return -code;
 }

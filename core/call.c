@@ -5,7 +5,7 @@
  */
 #include "call.h"
 
-#include <stdlib.h>
+#include "alloc.h"
 
 static pirn_failure *take_failure_of_tasklet(int code) {
     pn_tasklet *current = pn_current();
@@ -33,7 +33,7 @@ void pn_call_conclude(pirn_result *result, int code) {
 
 int pn_call_at_end(pn_tasklet *tasklet, void (*fn)(void *arg), void *arg) {
     PN_ASSERT(tasklet->state == PN_NEW);
-    pn_cleanup *cleanup = malloc(sizeof *cleanup);
+    pn_cleanup *cleanup = pn_malloc(sizeof *cleanup);
     if (!cleanup) {
         return PIRN_ENOMEM;
     }

@@ -3,9 +3,9 @@
  * What: the channel's life (create, close, destroy) and the public verbs, which are the engine with one case.
  * Threads: as the public header says.
  */
-#include <stdlib.h>
 #include <string.h>
 
+#include "alloc.h"
 #include "channel.h"
 #include "sched.h"
 
@@ -38,14 +38,14 @@ pirn_channel *pirn_channel_create_with(size_t elem_bytes, size_t capacity, const
     if (!options || !pn_below || !channel_options_valid(elem_bytes, capacity, options) || (local && !pn_sched_self())) {
         return NULL;
     }
-    pirn_channel *channel = calloc(1, sizeof *channel);
+    pirn_channel *channel = pn_calloc(1, sizeof *channel);
     if (!channel) {
         return NULL;
     }
     /* One byte at least, so that a channel of pure signals has an address to compute with. */
-    channel->buffer = capacity > 0 ? malloc(capacity * elem_bytes + 1) : NULL;
+    channel->buffer = capacity > 0 ? pn_malloc(capacity * elem_bytes + 1) : NULL;
     if (capacity > 0 && !channel->buffer) {
-        free(channel);
+        pn_free(channel);
         return NULL;
     }
     channel->elem_bytes = elem_bytes;
@@ -92,8 +92,8 @@ void pn_channel_release(pirn_channel *channel) {
     if (channel->shared) {
         pn_below->lock_fini(&channel->lock);
     }
-    free(channel->buffer);
-    free(channel);
+    pn_free(channel->buffer);
+    pn_free(channel);
 }
 
 static void lock(pirn_channel *channel) {

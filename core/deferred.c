@@ -16,8 +16,8 @@
  *       allocating the message of a fire (a result would be lost for want of 60 bytes).
  */
 #include <stdio.h>
-#include <stdlib.h>
 
+#include "alloc.h"
 #include "deferred_inside.h"
 #include "failure.h"
 
@@ -56,7 +56,7 @@ static int resolve_home(int home) {
 
 static pirn_deferred *create(int home, pirn_canceller canceller, void *context, const char *file, int line) {
     home = resolve_home(home);
-    pirn_deferred *d = home >= 0 ? calloc(1, sizeof *d) : NULL;
+    pirn_deferred *d = home >= 0 ? pn_calloc(1, sizeof *d) : NULL;
     if (!d) {
         return NULL;
     }
@@ -205,7 +205,7 @@ static void destroy(pirn_deferred *d) {
         d->first = link->next;
         PN_ASSERT(link->kind == PN_LINK_CALLBACK); /* movers and continuations hold the deferred */
         if (link->on_heap) {
-            free(link);
+            pn_free(link);
         }
     }
     pirn_result_drop(&d->result);
@@ -213,7 +213,7 @@ static void destroy(pirn_deferred *d) {
     if (pn_sched_self()) {
         pn_sched_self()->counts.deferreds--;
     }
-    free(d);
+    pn_free(d);
 }
 
 static void deliver_last_release(pn_message *message) {
@@ -340,7 +340,7 @@ static void deliver_cancel(pn_message *message) {
     cancel_order *order = PN_CONTAINER_OF(message, cancel_order, message);
     cancel_now(order->deferred, order->only_if_unwanted);
     pirn_deferred_release(order->deferred);
-    free(order);
+    pn_free(order);
 }
 
 static int cancel(pirn_deferred *d, bool only_if_unwanted) {
@@ -351,7 +351,7 @@ static int cancel(pirn_deferred *d, bool only_if_unwanted) {
     if (!enter_call()) {
         return PIRN_ECLOSED;
     }
-    cancel_order *order = malloc(sizeof *order);
+    cancel_order *order = pn_malloc(sizeof *order);
     if (!order) {
         leave_call();
         return PIRN_ENOMEM;
@@ -393,7 +393,7 @@ static int add_elsewhere(pirn_deferred *d, const pn_link *link) {
     if (!enter_call()) {
         return PIRN_ECLOSED;
     }
-    add_order *order = malloc(sizeof *order);
+    add_order *order = pn_malloc(sizeof *order);
     if (order) {
         *order = (add_order){.link = *link, .message.deliver = deliver_add, .deferred = pirn_deferred_retain(d)};
         pn_below->post(d->home, &order->message);
@@ -408,7 +408,7 @@ int pirn_deferred_add_callbacks(pirn_deferred *deferred, pirn_callback on_result
     if (!pn_deferred_is_home(deferred)) {
         return add_elsewhere(deferred, &pair);
     }
-    pn_link *link = malloc(sizeof *link);
+    pn_link *link = pn_malloc(sizeof *link);
     if (!link) {
         return PIRN_ENOMEM;
     }

@@ -15,8 +15,8 @@
  *       moved; (3) the record holds the deferred.
  * Rejected: claiming the awaiter's waiter from the deferred's home: its frame may be gone; the record's word guards it.
  */
-#include <stdlib.h>
 
+#include "alloc.h"
 #include "deferred_inside.h"
 
 /* ---- at home ---- */
@@ -121,7 +121,7 @@ static void deliver_give_up(pn_message *message) {
     if (await->struck && d->consumers == 0) {
         pn_deferred_cancel_here(d);
     }
-    free(await);
+    pn_free(await);
     pirn_deferred_release(d);
 }
 
@@ -132,7 +132,7 @@ static bool withdraw(pn_waiter *waiter) {
 }
 
 static int park_elsewhere(pirn_deferred *d, pirn_result *out, pirn_time deadline) {
-    await_elsewhere *await = calloc(1, sizeof *await);
+    await_elsewhere *await = pn_calloc(1, sizeof *await);
     if (!await) {
         return PIRN_ENOMEM;
     }
@@ -157,7 +157,7 @@ static int park_elsewhere(pirn_deferred *d, pirn_result *out, pirn_time deadline
     }
     bool borrowed = pn_deferred_borrow(d, out);
     PN_ASSERT(borrowed);
-    free(await);
+    pn_free(await);
     pirn_deferred_release(d);
     return out->status;
 }

@@ -9,8 +9,8 @@
  * Lifetime: the record holds the deferred, and is freed when the chain passes, which it does in the cancel at the
  *       latest unless it is paused or waits for an inner deferred that takes its time.
  */
-#include <stdlib.h>
 
+#include "alloc.h"
 #include "deferred_inside.h"
 
 typedef struct time_limit {
@@ -32,7 +32,7 @@ static pirn_deferred *pass(void *context, pirn_result *result) {
         (void)pirn_result_fail(result, PIRN_ETIMEDOUT, "the deferred had not finished by its deadline");
     }
     pirn_deferred_release(limit->deferred);
-    free(limit);
+    pn_free(limit);
     return NULL;
 }
 
@@ -41,13 +41,13 @@ int pirn_deferred_deadline(pirn_deferred *deferred, pirn_time deadline) {
     if (error != 0 || deadline == PIRN_FOREVER || pn_deferred_is_settled(deferred)) {
         return error;
     }
-    time_limit *limit = calloc(1, sizeof *limit);
+    time_limit *limit = pn_calloc(1, sizeof *limit);
     if (!limit) {
         return PIRN_ENOMEM;
     }
     limit->deferred = deferred;
     if (pirn_deferred_add_both(deferred, pass, limit) != 0) {
-        free(limit);
+        pn_free(limit);
         return PIRN_ENOMEM;
     }
     (void)pirn_deferred_retain(deferred);

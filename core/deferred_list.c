@@ -14,8 +14,8 @@
  * Lifetime: the last user frees it. Its canceller needs it only while children are missing, which is while it lives: it
  *       fires at the latest when the last one comes.
  */
-#include <stdlib.h>
 
+#include "alloc.h"
 #include "deferred_inside.h"
 
 typedef struct member {
@@ -38,14 +38,14 @@ static void drop_results(void *value) {
     for (size_t i = 0; results && i < results->count; i++) {
         pirn_result_drop(&results->results[i]);
     }
-    free(results);
+    pn_free(results);
 }
 
 static void put(gather *g) {
     if (--g->users == 0) {
         drop_results(g->results);
         pirn_deferred_release(g->deferred);
-        free(g);
+        pn_free(g);
     }
 }
 
@@ -165,7 +165,7 @@ static pirn_deferred *came(void *context, pirn_result *result) {
 }
 
 static pirn_deferred_results *make_results(size_t count) {
-    pirn_deferred_results *results = calloc(1, sizeof *results + count * sizeof results->results[0]);
+    pirn_deferred_results *results = pn_calloc(1, sizeof *results + count * sizeof results->results[0]);
     if (results) {
         results->count = count;
     }
@@ -173,12 +173,12 @@ static pirn_deferred_results *make_results(size_t count) {
 }
 
 static gather *make_gather(size_t count) {
-    gather *g = calloc(1, sizeof *g + count * sizeof g->members[0]);
+    gather *g = pn_calloc(1, sizeof *g + count * sizeof g->members[0]);
     pirn_deferred_results *results = g ? make_results(count) : NULL;
     pirn_deferred *deferred = results ? pn_deferred_create_from(-1, cancel_gather, g, NULL, 0) : NULL;
     if (!deferred) {
-        free(results);
-        free(g);
+        pn_free(results);
+        pn_free(g);
         return NULL;
     }
     deferred->patient = true; /* cancelled, it finishes as its children do */

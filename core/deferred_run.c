@@ -12,8 +12,8 @@
  *       from going on; one whose callback runs is waited for to the end of its chain instead of robbed of its result so
  *       far.
  */
-#include <stdlib.h>
 
+#include "alloc.h"
 #include "deferred_inside.h"
 
 /* ---- where callbacks run ---- */
@@ -177,7 +177,7 @@ static pirn_deferred *send_to_relay(void *context, pirn_result *result) {
     (void)pirn_deferred_settle(order->relay, result);
     pirn_deferred_release(order->relay);
     pirn_deferred_release(order->inner);
-    free(order);
+    pn_free(order);
     return NULL;
 }
 
@@ -203,9 +203,9 @@ static pirn_deferred *release_inner(void *inner, pirn_result *result) {
 /* Takes over the caller's hold on `inner`; gives one on the relay. NULL: no memory. */
 static pirn_deferred *make_relay(pirn_deferred *inner) {
     pirn_deferred *relay = pn_deferred_create_from(-1, cancel_inner, inner, NULL, 0);
-    relay_order *order = malloc(sizeof *order);
+    relay_order *order = pn_malloc(sizeof *order);
     if (!relay || !order || pirn_deferred_add_both(relay, release_inner, inner) != 0) {
-        free(order);
+        pn_free(order);
         pirn_deferred_release(relay);
         pirn_deferred_release(inner);
         return NULL;
@@ -253,7 +253,7 @@ static void call(pirn_deferred *d, pn_link *link) {
     pirn_callback callback = d->result.status == 0 ? link->on_result : link->on_failure;
     void *context = link->context;
     if (link->on_heap) {
-        free(link);
+        pn_free(link);
     }
     pirn_deferred *inner = callback ? callback(context, &d->result) : NULL; /* may free an embedded link */
     PN_ASSERT(d->result.status <= 0);
@@ -338,7 +338,7 @@ static pirn_deferred *fire_target(void *context, pirn_result *result) {
     (void)pirn_deferred_settle(chain->target, result);
     pirn_deferred_release(chain->target);
     pirn_deferred_release(chain->source);
-    free(chain);
+    pn_free(chain);
     return NULL;
 }
 
@@ -350,7 +350,7 @@ int pirn_deferred_chain(pirn_deferred *source, pirn_deferred *target) {
     if (error != 0) {
         return error;
     }
-    chain_link *chain = malloc(sizeof *chain);
+    chain_link *chain = pn_malloc(sizeof *chain);
     if (!chain) {
         return PIRN_ENOMEM;
     }

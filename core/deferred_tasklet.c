@@ -12,8 +12,8 @@
  *       the waiter; cancelled is a status of its own. A cancel is Twisted's inlineCallbacks': it interrupts the body's
  *       wait, and the deferred fires when the body has ended.
  */
-#include <stdlib.h>
 
+#include "alloc.h"
 #include "call.h"
 #include "deferred_inside.h"
 
@@ -49,7 +49,7 @@ static void end_job(void *arg) {
     }
     (void)pirn_deferred_settle(j->deferred, &j->result);
     pirn_deferred_release(j->deferred);
-    free(j);
+    pn_free(j);
 }
 
 static void cancel_job(pirn_deferred *deferred, void *context) {
@@ -59,12 +59,12 @@ static void cancel_job(pirn_deferred *deferred, void *context) {
 }
 
 static pirn_deferred *start_job(pirn_call_fn fn, void *arg, const char *file, int line) {
-    job *j = calloc(1, sizeof *j);
+    job *j = pn_calloc(1, sizeof *j);
     pirn_deferred *deferred = j ? pn_deferred_create_from(-1, cancel_job, j, file, line) : NULL;
     pn_tasklet *tasklet = deferred ? pn_tasklet_spawn(pn_sched_self(), NULL, run_job, j, file, line) : NULL;
     if (!tasklet) {
         pirn_deferred_release(deferred);
-        free(j);
+        pn_free(j);
         return NULL;
     }
     *j = (job){.fn = fn, .arg = arg, .deferred = pirn_deferred_retain(deferred), .tasklet = pn_tasklet_handle(tasklet)};
@@ -73,7 +73,7 @@ static pirn_deferred *start_job(pirn_call_fn fn, void *arg, const char *file, in
         pn_tasklet_strike(tasklet, PIRN_ECANCELED, true, false); /* new: it ends without having run */
         pirn_deferred_release(j->deferred);
         pirn_deferred_release(deferred);
-        free(j);
+        pn_free(j);
         return NULL;
     }
     return deferred;

@@ -11,8 +11,9 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "alloc.h"
 
 #define FAILURE_MESSAGE_MAX 200
 
@@ -107,7 +108,7 @@ static size_t whole_characters(const char *text, size_t length, size_t length_ma
 
 static pirn_failure *make(int code, const char *file, int line, const char *function, const char *message) {
     size_t length = whole_characters(message, strlen(message), FAILURE_MESSAGE_MAX);
-    pirn_failure *failure = malloc(sizeof *failure + length + 1);
+    pirn_failure *failure = pn_malloc(sizeof *failure + length + 1);
     if (!failure) {
         return NULL;
     }
@@ -165,7 +166,7 @@ pirn_failure *pirn_failure_clone(const pirn_failure *failure) {
 void pirn_failure_drop(pirn_failure *failure) {
     while (failure) {
         pirn_failure *cause = failure->cause;
-        free(failure);
+        pn_free(failure);
         failure = cause;
     }
 }

@@ -5,9 +5,9 @@
 #include "inspect.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "alloc.h"
 #include "failure.h"
 
 static const char *state_name(const pn_tasklet *tasklet) {
@@ -58,7 +58,7 @@ int pn_inspect_sched(const pn_sched *sched, pirn_worker_info *worker, size_t max
     if (wanted == 0) {
         return 0;
     }
-    pirn_tasklet_info *grown = realloc(*list, (*count + wanted) * sizeof *grown);
+    pirn_tasklet_info *grown = pn_realloc(*list, (*count + wanted) * sizeof *grown);
     if (!grown) {
         return PIRN_ENOMEM;
     }

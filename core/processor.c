@@ -17,12 +17,12 @@
  * Rejected: the seed's reply by rendezvous (a killed caller parks the processor for ever) and its stop() as a value in
  *       the queue (it waits behind the calls, and deadlocks from inside the action).
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include <pirn/channel.h>
 #include <pirn/processor.h>
 
+#include "alloc.h"
 #include "call.h"
 #include "deferred_inside.h"
 
@@ -57,7 +57,7 @@ static void answer(call *c, pirn_result *result) {
     }
     (void)pirn_deferred_settle(c->reply, result); /* to a caller that has given up: destroyed */
     pirn_deferred_release(c->reply);
-    free(c);
+    pn_free(c);
 }
 
 static void answer_closed(call *c) {
@@ -139,7 +139,7 @@ static void unmake(pirn_processor *processor) {
         (void)pirn_release(processor->takers[i]);
     }
     pirn_channel_destroy(processor->calls);
-    free(processor);
+    pn_free(processor);
 }
 
 static bool spawn_takers(pirn_processor *processor, const char *name, unsigned count) {
@@ -171,7 +171,7 @@ pirn_processor *pirn_processor_create(pirn_action_fn action, void *context, cons
     if (!action || count > PROCESSOR_CONCURRENCY_MAX || !pn_sched_self()) {
         return NULL;
     }
-    pirn_processor *processor = calloc(1, sizeof *processor + count * sizeof processor->takers[0]);
+    pirn_processor *processor = pn_calloc(1, sizeof *processor + count * sizeof processor->takers[0]);
     if (!processor) {
         return NULL;
     }
@@ -179,7 +179,7 @@ pirn_processor *pirn_processor_create(pirn_action_fn action, void *context, cons
     processor->context = context;
     processor->calls = make_channel(name, options->queue_max);
     if (!processor->calls) {
-        free(processor);
+        pn_free(processor);
         return NULL;
     }
     if (!spawn_takers(processor, name, count)) {
@@ -206,10 +206,10 @@ static int may_call(const pirn_processor *processor, pirn_time deadline) {
 /* Hand the call over. On 0 the processor has the request; `*reply` is the caller's hold on the answer. */
 static int submit(pirn_processor *processor, void *request, pirn_drop_fn drop_request, pirn_time deadline,
                   pirn_deferred **reply) {
-    call *c = malloc(sizeof *c);
+    call *c = pn_malloc(sizeof *c);
     *reply = c ? pn_deferred_create_from(-1, NULL, NULL, __FILE__, __LINE__) : NULL;
     if (!*reply) {
-        free(c);
+        pn_free(c);
         return PIRN_ENOMEM;
     }
     *c = (call){.request = request, .drop = drop_request, .reply = pirn_deferred_retain(*reply)};
@@ -217,7 +217,7 @@ static int submit(pirn_processor *processor, void *request, pirn_drop_fn drop_re
     if (error != 0) {
         pirn_deferred_release(c->reply);
         pirn_deferred_release(*reply);
-        free(c);
+        pn_free(c);
     }
     return error;
 }
@@ -265,6 +265,6 @@ int pirn_processor_join(pirn_processor *processor, pirn_time deadline) {
         }
     }
     pirn_channel_destroy(processor->calls);
-    free(processor);
+    pn_free(processor);
     return 0;
 }

@@ -8,8 +8,8 @@
  *           ASKED -> ANSWERED (home: the result is in the record; the asker frees it)
  *           ASKED -> GIVEN_UP (asker: its deadline or a strike came first; the home frees it)
  */
-#include <stdlib.h>
 
+#include "alloc.h"
 #include "sched.h"
 
 /* ---- strike and release ---- */
@@ -27,17 +27,17 @@ static void deliver_strike(pn_message *message) {
     if (target) {
         pn_tasklet_strike(target, o->code, o->sticky, false);
     }
-    free(o);
+    pn_free(o);
 }
 
 static void deliver_release(pn_message *message) {
     order *o = PN_CONTAINER_OF(message, order, message);
     (void)pn_tasklet_release(pn_sched_self(), o->handle);
-    free(o);
+    pn_free(o);
 }
 
 static int send_order(pirn_tasklet handle, int code, bool sticky, void (*deliver)(pn_message *)) {
-    order *o = malloc(sizeof *o);
+    order *o = pn_malloc(sizeof *o);
     if (!o) {
         return PIRN_ENOMEM;
     }
@@ -160,7 +160,7 @@ static void deliver_give_up(pn_message *message) {
     if (target && target->remote_joiner == join) {
         target->remote_joiner = NULL;
     }
-    free(join);
+    pn_free(join);
 }
 
 /* The deadline or a strike at the asker's home. */
@@ -178,7 +178,7 @@ int pn_remote_join(pirn_tasklet handle, int *result, pirn_time deadline) {
     if (deadline == PIRN_NOW) {
         return PIRN_EAGAIN; /* the answer is a message away: to get it one must park */
     }
-    struct pn_remote_join *join = calloc(1, sizeof *join);
+    struct pn_remote_join *join = pn_calloc(1, sizeof *join);
     if (!join) {
         return PIRN_ENOMEM;
     }
@@ -199,6 +199,6 @@ int pn_remote_join(pirn_tasklet handle, int *result, pirn_time deadline) {
     if (error == 0 && result) {
         *result = join->result;
     }
-    free(join);
+    pn_free(join);
     return error;
 }

@@ -17,10 +17,10 @@
  */
 #include "stack.h"
 
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "alloc.h"
 #include "stack_guard.h"
 
 enum {
@@ -69,7 +69,7 @@ static bool free_list_reserve(pn_stack_class *size_class, uint32_t stacks) {
         return true;
     }
     uint32_t wanted = size_class->free_max * 2 > stacks ? size_class->free_max * 2 : stacks;
-    pn_stack *list = realloc(size_class->free, wanted * sizeof *list);
+    pn_stack *list = pn_realloc(size_class->free, wanted * sizeof *list);
     if (!list) {
         return false;
     }
@@ -95,7 +95,7 @@ static pn_slab *slab_create(pn_stack_class *size_class, pirn_guard guard) {
     if (!pn_guard_reserve(guard, stacks)) {
         return NULL;
     }
-    pn_slab *slab = malloc(sizeof *slab);
+    pn_slab *slab = pn_malloc(sizeof *slab);
     if (!slab || !free_list_reserve(size_class, size_class->cut + stacks)) {
         goto free_slab;
     }
@@ -108,7 +108,7 @@ static pn_slab *slab_create(pn_stack_class *size_class, pirn_guard guard) {
     return slab;
 
 free_slab:
-    free(slab);
+    pn_free(slab);
     pn_guard_release(guard, stacks);
     return NULL;
 }
@@ -118,7 +118,7 @@ static void slab_destroy_newest(pn_stack_class *size_class) {
     size_class->slabs = slab->next;
     munmap(slab->base, slab->stacks * class_stride(size_class));
     pn_guard_release(slab->guard, slab->stacks);
-    free(slab);
+    pn_free(slab);
 }
 
 /* Hand out the next stack of the newest slab. False when there is none, or the system refuses to guard it. */
@@ -187,7 +187,7 @@ static pn_stack_class *class_find_or_create(pn_stack_cache *cache, uint32_t byte
         place = &(*place)->next;
     }
     if (!*place) {
-        *place = calloc(1, sizeof **place);
+        *place = pn_calloc(1, sizeof **place);
         if (*place) {
             (*place)->bytes = bytes;
         }
@@ -199,8 +199,8 @@ static void class_destroy(pn_stack_class *size_class) {
     while (size_class->slabs) {
         slab_destroy_newest(size_class);
     }
-    free(size_class->free);
-    free(size_class);
+    pn_free(size_class->free);
+    pn_free(size_class);
 }
 
 /* ---- the cache ---- */

@@ -8,9 +8,9 @@
 #include "tasklet.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "alloc.h"
 #include "sched.h"
 
 /* ---- records and handles ---- */
@@ -37,7 +37,7 @@ static bool add_slab(pn_sched *sched) {
     if (sched->slab_count == PN_SLABS_MAX) {
         return false;
     }
-    pn_tasklet *slab = calloc(PN_SLAB_TASKLETS, sizeof *slab);
+    pn_tasklet *slab = pn_calloc(PN_SLAB_TASKLETS, sizeof *slab);
     if (!slab) {
         return false;
     }
@@ -60,7 +60,7 @@ void pn_tasklet_slabs_free(pn_sched *sched) {
                 pn_tasklet_free(tasklet);
             }
         }
-        free(sched->slabs[i]);
+        pn_free(sched->slabs[i]);
     }
     sched->slab_count = 0;
 }
@@ -175,7 +175,7 @@ static void run_cleanups(pn_tasklet *tasklet) {
         pn_cleanup *cleanup = tasklet->cleanups;
         tasklet->cleanups = cleanup->next;
         cleanup->fn(cleanup->arg);
-        free(cleanup);
+        pn_free(cleanup);
     }
     tasklet->shield--;
 }

@@ -5,9 +5,9 @@
  */
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "alloc.h"
 #include "sched.h"
 
 static pn_sched *require_worker(const char *call) {
@@ -237,7 +237,7 @@ int pirn_on_exit(void (*fn)(void *arg), void *arg) {
     if (!current) {
         return PIRN_ETHREAD;
     }
-    pn_cleanup *cleanup = malloc(sizeof *cleanup);
+    pn_cleanup *cleanup = pn_malloc(sizeof *cleanup);
     if (!cleanup) {
         return PIRN_ENOMEM;
     }

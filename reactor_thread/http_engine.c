@@ -16,10 +16,10 @@
  */
 #include "http_engine.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "alloc.h"
 #include "reactor.h"
 
 /* Idle connections kept for reuse, over all hosts. */
@@ -39,7 +39,7 @@ static struct {
 } engine;
 
 static void free_watch(uv_handle_t *handle) {
-    free(PN_CONTAINER_OF(handle, watch, poll));
+    pn_free(PN_CONTAINER_OF(handle, watch, poll));
 }
 
 static watch *find_watch(curl_socket_t fd) {
@@ -64,7 +64,7 @@ static bool reserve(curl_socket_t fd) {
     if (slots == engine.watch_slots) {
         return true;
     }
-    watch **grown = realloc(engine.watches, slots * sizeof(watch *));
+    watch **grown = pn_realloc(engine.watches, slots * sizeof(watch *));
     if (!grown) {
         return false;
     }
@@ -75,12 +75,12 @@ static bool reserve(curl_socket_t fd) {
 }
 
 static watch *watch_create(curl_socket_t fd) {
-    watch *made = reserve(fd) ? calloc(1, sizeof *made) : NULL;
+    watch *made = reserve(fd) ? pn_calloc(1, sizeof *made) : NULL;
     if (!made) {
         return NULL;
     }
     if (uv_poll_init(&pn_reactor_current.loop->uv, &made->poll, fd) != 0) {
-        free(made);
+        pn_free(made);
         return NULL;
     }
     made->fd = fd;
@@ -218,7 +218,7 @@ void pn_http_engine_fini(void) {
     (void)curl_multi_cleanup(engine.multi); /* closes the connections kept for reuse, through close_socket */
     uv_close((uv_handle_t *)&engine.timer, NULL);
     curl_global_cleanup();
-    free(engine.watches);
+    pn_free(engine.watches);
     engine.watches = NULL;
     engine.watch_slots = 0;
     engine.multi = NULL;

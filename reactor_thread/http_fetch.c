@@ -18,10 +18,10 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "alloc.h"
 #include "http_engine.h"
 #include "request.h"
 
@@ -53,9 +53,9 @@ typedef struct fetch {
 /* As pirn_http_page_drop, which lives above this folder. */
 static void drop_page(void *value) {
     pirn_http_page *page = value;
-    free(page->content_type);
-    free(page->body);
-    free(page);
+    pn_free(page->content_type);
+    pn_free(page->body);
+    pn_free(page);
 }
 
 /* Room for `bytes` more and the terminating NUL. */
@@ -68,7 +68,7 @@ static bool grow_page(fetch *asked, size_t bytes) {
     while (room < wanted) {
         room *= 2;
     }
-    char *grown = realloc(asked->page, room);
+    char *grown = pn_realloc(asked->page, room);
     if (!grown) {
         return false;
     }
@@ -94,15 +94,15 @@ static size_t take_piece(char *data, size_t one, size_t bytes, void *context) {
 }
 
 static void give_page(fetch *asked) {
-    pirn_http_page *page = calloc(1, sizeof *page);
+    pirn_http_page *page = pn_calloc(1, sizeof *page);
     const char *type = NULL;
     long status = 0;
     (void)curl_easy_getinfo(asked->easy, CURLINFO_RESPONSE_CODE, &status);
     (void)curl_easy_getinfo(asked->easy, CURLINFO_CONTENT_TYPE, &type);
-    char *type_copy = strdup(type ? type : "");
+    char *type_copy = pn_strdup(type ? type : "");
     if (!page || !type_copy || !grow_page(asked, 0)) {
-        free(page);
-        free(type_copy);
+        pn_free(page);
+        pn_free(type_copy);
         (void)pirn_result_fail(&asked->request.result, PIRN_ENOMEM, "%.100s: no memory for the page", asked->url);
         return;
     }
@@ -158,12 +158,12 @@ static void destroy(pn_request *request) {
     curl_slist_free_all(asked->fields);
     curl_free(asked->host);
     curl_free(asked->port);
-    free(asked->page);
-    free(asked->url);
-    free(asked->method);
-    free(asked->content_type);
-    free(asked->body);
-    free(asked);
+    pn_free(asked->page);
+    pn_free(asked->url);
+    pn_free(asked->method);
+    pn_free(asked->content_type);
+    pn_free(asked->body);
+    pn_free(asked);
 }
 
 /* ---- the transfer ---- */
@@ -174,13 +174,13 @@ static bool set_fields(fetch *asked) {
     asked->fields = curl_slist_append(NULL, "Expect:");
     if (asked->fields && asked->content_type) {
         size_t bytes = strlen(asked->content_type) + sizeof "Content-Type: ";
-        char *field = malloc(bytes);
+        char *field = pn_malloc(bytes);
         if (!field) {
             return false;
         }
         (void)snprintf(field, bytes, "Content-Type: %s", asked->content_type);
         struct curl_slist *longer = curl_slist_append(asked->fields, field);
-        free(field);
+        pn_free(field);
         if (!longer) {
             return false;
         }
@@ -370,13 +370,13 @@ static const char *check_words(const fetch *asked) {
 
 /* A copy of an optional string; false: no memory. */
 static bool copy(char **to, const char *from) {
-    *to = from ? strdup(from) : NULL;
+    *to = from ? pn_strdup(from) : NULL;
     return !from || *to;
 }
 
 /* The request with everything copied; NULL: no memory. */
 static fetch *copy_request(const char *url, const pirn_fetch_options *wanted) {
-    fetch *asked = calloc(1, sizeof *asked);
+    fetch *asked = pn_calloc(1, sizeof *asked);
     if (!asked) {
         return NULL;
     }
@@ -386,7 +386,7 @@ static fetch *copy_request(const char *url, const pirn_fetch_options *wanted) {
     bool copied = copy(&asked->url, url) && copy(&asked->method, wanted->method) &&
                   copy(&asked->content_type, wanted->content_type);
     if (copied && wanted->body) {
-        asked->body = malloc(asked->body_bytes + 1);
+        asked->body = pn_malloc(asked->body_bytes + 1);
         copied = asked->body;
         if (copied) {
             memcpy(asked->body, wanted->body, asked->body_bytes);

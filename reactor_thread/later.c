@@ -10,8 +10,7 @@
  */
 #include <pirn/reactor.h>
 
-#include <stdlib.h>
-
+#include "alloc.h"
 #include "reactor.h"
 #include "request.h"
 
@@ -52,13 +51,13 @@ static void stop(pn_request *request) {
 }
 
 static void destroy(pn_request *request) {
-    free(PN_CONTAINER_OF(request, later, request));
+    pn_free(PN_CONTAINER_OF(request, later, request));
 }
 
 static const pn_request_kind kind = {"pirn_call_later", begin, stop, destroy};
 
 pirn_deferred *pirn_call_later(int64_t delay_ns) {
-    later *call = calloc(1, sizeof *call);
+    later *call = pn_calloc(1, sizeof *call);
     if (!call) {
         return NULL;
     }

@@ -12,7 +12,7 @@
  */
 #include "loop.h"
 
-#include <stdlib.h>
+#include "alloc.h"
 
 /* uv_backend_timeout() alone does not do: it says 0 when nothing is active, which would make an idle loop spin. */
 static int64_t timeout_ns(void *context) {
@@ -37,13 +37,13 @@ static void run(void *context) {
 }
 
 int pn_loop_create(pn_loop **result) {
-    pn_loop *loop = calloc(1, sizeof *loop);
+    pn_loop *loop = pn_calloc(1, sizeof *loop);
     if (!loop) {
         return PIRN_ENOMEM;
     }
     int status = uv_loop_init(&loop->uv);
     if (status != 0) {
-        free(loop);
+        pn_free(loop);
         return status;
     }
     loop->companion = (pn_companion){
@@ -63,7 +63,7 @@ void pn_loop_destroy(pn_loop *loop) {
     while (uv_run(&loop->uv, UV_RUN_NOWAIT) != 0) {
     }
     PN_ASSERT(uv_loop_close(&loop->uv) == 0);
-    free(loop);
+    pn_free(loop);
 }
 
 void pn_loop_touch(pn_loop *loop) {

@@ -13,8 +13,7 @@
  */
 #include <pirn/reactor.h>
 
-#include <stdlib.h>
-
+#include "alloc.h"
 #include "hooks.h"
 #include "sched.h"
 
@@ -34,7 +33,7 @@ struct pirn_looping_call {
 static void drop_hold(pirn_looping_call *call) {
     if (--call->holds == 0) {
         pirn_deferred_release(call->done);
-        free(call);
+        pn_free(call);
     }
 }
 
@@ -111,7 +110,7 @@ static void tasklet_ended(void *arg) {
 /* A daemon tasklet with a clean-up that runs even if it never starts. */
 static bool start_tasklet(pirn_looping_call *call) {
     pn_sched *sched = pn_sched_self();
-    pn_cleanup *cleanup = malloc(sizeof *cleanup);
+    pn_cleanup *cleanup = pn_malloc(sizeof *cleanup);
     if (!cleanup) {
         return false;
     }
@@ -121,7 +120,7 @@ static bool start_tasklet(pirn_looping_call *call) {
     options.flags = PIRN_DAEMON;
     pn_tasklet *tasklet = pn_tasklet_spawn(sched, &options, body, call, __FILE__, __LINE__);
     if (!tasklet) {
-        free(cleanup);
+        pn_free(cleanup);
         return false;
     }
     *cleanup = (pn_cleanup){.fn = tasklet_ended, .arg = call};
@@ -134,7 +133,7 @@ pirn_looping_call *pirn_looping_call_start(int64_t interval_ns, bool now, pirn_f
     if (interval_ns < 0 || !fn || !pn_sched_self()) {
         return NULL;
     }
-    pirn_looping_call *call = calloc(1, sizeof *call);
+    pirn_looping_call *call = pn_calloc(1, sizeof *call);
     if (!call) {
         return NULL;
     }
@@ -142,7 +141,7 @@ pirn_looping_call *pirn_looping_call_start(int64_t interval_ns, bool now, pirn_f
     call->done = pirn_deferred_create(NULL, NULL);
     if (!call->done || !start_tasklet(call)) {
         pirn_deferred_release(call->done);
-        free(call);
+        pn_free(call);
         return NULL;
     }
     return call;

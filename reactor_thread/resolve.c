@@ -27,6 +27,7 @@
 #include <pirn/offload.h>
 #include <pirn/reactor.h>
 
+#include "alloc.h"
 #include "base.h"
 
 #define LOOKUP_THREADS     2
@@ -44,7 +45,7 @@ typedef struct question {
 } question;
 
 static pirn_addresses *addresses_create(size_t count) {
-    pirn_addresses *addresses = calloc(1, sizeof *addresses + count * sizeof addresses->address[0]);
+    pirn_addresses *addresses = pn_calloc(1, sizeof *addresses + count * sizeof addresses->address[0]);
     if (addresses) {
         addresses->count = count;
     }
@@ -64,7 +65,7 @@ static int copy_answer(const struct addrinfo *answer, pirn_result *out) {
     for (const struct addrinfo *one = answer; one; one = one->ai_next) {
         memcpy(&addresses->address[index++], one->ai_addr, one->ai_addrlen);
     }
-    *out = (pirn_result){.value = addresses, .drop = free};
+    *out = (pirn_result){.value = addresses, .drop = pn_free};
     return 0;
 }
 
@@ -104,7 +105,7 @@ static pirn_deferred *answer_name(const char *host, const char *service, int fam
     size_t host_bytes = strlen(host) + 1;
     size_t service_bytes = service ? strlen(service) + 1 : 0;
     pirn_pool *pool = pool_of_lookups();
-    question *asked = pool ? calloc(1, sizeof *asked + host_bytes + service_bytes) : NULL;
+    question *asked = pool ? pn_calloc(1, sizeof *asked + host_bytes + service_bytes) : NULL;
     if (!asked) {
         return NULL;
     }
@@ -113,7 +114,7 @@ static pirn_deferred *answer_name(const char *host, const char *service, int fam
     if (service) {
         asked->service = memcpy(asked->text + host_bytes, service, service_bytes);
     }
-    pirn_work work = {.pool = pool, .work = look_up, .arg = asked, .drop = free, .name = "name lookup"};
+    pirn_work work = {.pool = pool, .work = look_up, .arg = asked, .drop = pn_free, .name = "name lookup"};
     return pirn_offload_with(&work);
 }
 
@@ -175,7 +176,7 @@ static pirn_deferred *answer_number(const char *host, const struct sockaddr_stor
         return NULL;
     }
     addresses->address[0] = *address;
-    return pirn_deferred_succeed(addresses, free);
+    return pirn_deferred_succeed(addresses, pn_free);
 }
 
 pirn_deferred *pirn_resolve(const char *host, const char *service, int family) {

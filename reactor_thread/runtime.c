@@ -15,10 +15,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "alloc.h"
 #include "foreign.h"
 #include "listener.h"
 #include "offload.h"
@@ -132,10 +132,10 @@ static void spawn_main(run *r) {
     pirn_spawn_options options;
     pirn_spawn_options_init(&options);
     options.name = "main";
-    pn_cleanup *cleanup = malloc(sizeof *cleanup);
+    pn_cleanup *cleanup = pn_malloc(sizeof *cleanup);
     pn_tasklet *tasklet = cleanup ? pn_tasklet_spawn(sched, &options, main_body, r, __FILE__, __LINE__) : NULL;
     if (!tasklet) {
-        free(cleanup);
+        pn_free(cleanup);
         main_ended(r);
         return;
     }
@@ -348,7 +348,7 @@ static void release_running(void) {
 
 static int run_all(const pirn_options *options, run *r) {
     unsigned count = options->workers;
-    pn_worker *workers = aligned_alloc(_Alignof(pn_worker), count * sizeof *workers);
+    pn_worker *workers = pn_aligned_alloc(_Alignof(pn_worker), count * sizeof *workers);
     if (!workers) {
         return PIRN_ENOMEM;
     }
@@ -361,7 +361,7 @@ static int run_all(const pirn_options *options, run *r) {
     gate_fini(&r->end);
     pn_descriptors_end_all();
     pn_runtime_current = (pn_runtime){.worker_count = 0};
-    free(workers);
+    pn_free(workers);
     return status != 0 ? status : r->result;
 }
 

@@ -17,8 +17,7 @@
  */
 #include "shutdown.h"
 
-#include <stdlib.h>
-
+#include "alloc.h"
 #include "failure.h"
 #include "foreign.h"
 #include "listener.h"
@@ -65,7 +64,7 @@ static struct {
 
 /* Strikes may end tasklets that have not started, and their ends may change the list: so first the handles. */
 static void cancel_all(pn_sched *sched) {
-    pirn_tasklet *handles = malloc((sched->counts.live + 1) * sizeof *handles);
+    pirn_tasklet *handles = pn_malloc((sched->counts.live + 1) * sizeof *handles);
     if (!handles) {
         return; /* the next look tries again */
     }
@@ -82,7 +81,7 @@ static void cancel_all(pn_sched *sched) {
             pn_tasklet_strike(tasklet, PIRN_ECANCELED, true, false);
         }
     }
-    free(handles);
+    pn_free(handles);
 }
 
 static void name_all(pn_sched *sched) {

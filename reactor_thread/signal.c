@@ -16,8 +16,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 
+#include "alloc.h"
 #include "channel.h"
 #include "live.h"
 #include "reactor.h"
@@ -57,7 +57,7 @@ static pn_list watches = {{&watches.head, &watches.head}};
 
 static void free_watch(watch *watched) {
     pirn_channel_destroy(watched->channel);
-    free(watched);
+    pn_free(watched);
 }
 
 /* ---- the reactor's side ---- */
@@ -127,7 +127,7 @@ static void stop(pn_request *request) {
 }
 
 static void destroy(pn_request *request) {
-    free(PN_CONTAINER_OF(request, opening, request));
+    pn_free(PN_CONTAINER_OF(request, opening, request));
 }
 
 static const pn_request_kind kind = {"pirn_signal_open", begin, stop, destroy};
@@ -234,12 +234,12 @@ pirn_channel *pirn_signal_open(int signal_number) {
     if (!is_catchable(signal_number)) {
         return NULL;
     }
-    watch *watched = calloc(1, sizeof *watched);
-    opening *request = calloc(1, sizeof *request);
+    watch *watched = pn_calloc(1, sizeof *watched);
+    opening *request = pn_calloc(1, sizeof *request);
     pirn_channel *channel = watched && request ? channel_for(signal_number) : NULL;
     if (!channel) {
-        free(watched);
-        free(request);
+        pn_free(watched);
+        pn_free(request);
         return NULL;
     }
     watched->number = signal_number;

@@ -6,17 +6,18 @@
  * Invariants: (1) whatever ends the wait also ends the transfer or takes its page: nothing is left behind.
  */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <pirn/http.h>
 #include <pirn/tasklet.h>
 
+#include "alloc.h"
+
 void pirn_http_page_drop(void *value) {
     pirn_http_page *page = value;
     if (page) {
-        free(page->content_type);
-        free(page->body);
-        free(page);
+        pn_free(page->content_type);
+        pn_free(page->body);
+        pn_free(page);
     }
 }
 

@@ -17,9 +17,9 @@
  * Rejected: a channel from request to connection: one more wake-up per request, to learn what the next read tells.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "alloc.h"
 #include "base.h"
 #include "http_exchange.h"
 #include "http_parse.h"
@@ -249,13 +249,13 @@ static void parse_input(connection *conn) {
 }
 
 static bool grow_input(connection *conn, size_t bytes) {
-    char *input = malloc(bytes);
+    char *input = pn_malloc(bytes);
     if (!input) {
         return false;
     }
     memcpy(input, conn->input, conn->length);
     if (conn->input != conn->first) {
-        free(conn->input);
+        pn_free(conn->input);
     }
     conn->input = input;
     conn->input_bytes = bytes;
@@ -269,7 +269,7 @@ static bool make_room(connection *conn) {
         (void)grow_input(conn, INPUT_BYTES_BODY); /* without memory the small one does */
     }
     if (conn->length == 0 && conn->phase != BODY && conn->input != conn->first) {
-        free(conn->input);
+        pn_free(conn->input);
         conn->input = conn->first;
         conn->input_bytes = sizeof conn->first;
     }
@@ -388,7 +388,7 @@ static void linger(connection *conn) {
 
 static void close_connection(connection *conn) {
     if (conn->input != conn->first) {
-        free(conn->input);
+        pn_free(conn->input);
     }
     if (conn->linger) {
         linger(conn);
@@ -399,7 +399,7 @@ static void close_connection(connection *conn) {
 
 int pn_http_connection(pirn_socket socket, void *context) {
     pirn_http_server *server = context;
-    connection *conn = malloc(sizeof *conn);
+    connection *conn = pn_malloc(sizeof *conn);
     if (!conn) {
         (void)pirn_close(socket);
         return 0;
@@ -418,6 +418,6 @@ int pn_http_connection(pirn_socket socket, void *context) {
     }
     close_connection(conn);
     pn_http_server_leave(server, &conn->member);
-    free(conn);
+    pn_free(conn);
     return 0;
 }

@@ -12,9 +12,10 @@
 #include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#include "alloc.h"
 
 #define TASKLETS_MAX      100000 /* for programs, of each worker                                           */
 #define TASKLETS_PER_PAGE 1000   /* for people                                                             */
@@ -208,9 +209,9 @@ static int redirect(pirn_http_exchange *exchange, void *context) {
 }
 
 static int add_redirect(pirn_http_server *server, const char *path, size_t length) {
-    char *bare = strndup(path, length - 1);
+    char *bare = pn_strndup(path, length - 1);
     int rc = bare ? pirn_http_route(server, "GET", bare, PIRN_ROUTE_LOOPBACK, redirect, NULL) : PIRN_ENOMEM;
-    free(bare);
+    pn_free(bare);
     return rc;
 }
 

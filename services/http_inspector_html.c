@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc.h"
 #include "http_inspector.h"
 
 #define ROWS_MAX   1000
@@ -182,15 +183,15 @@ static int print_group_table(pirn_http_exchange *exchange, const group *groups, 
 
 static int print_waits(pirn_http_exchange *exchange, const pirn_snapshot *snapshot) {
     int rc = pirn_http_print(exchange, "<h2>Where tasklets wait</h2>");
-    const pirn_tasklet_info **parked = malloc((snapshot->tasklet_count + 1) * sizeof *parked);
-    group *groups = malloc((snapshot->tasklet_count + 1) * sizeof *groups);
+    const pirn_tasklet_info **parked = pn_malloc((snapshot->tasklet_count + 1) * sizeof *parked);
+    group *groups = pn_malloc((snapshot->tasklet_count + 1) * sizeof *groups);
     if (!parked || !groups) {
         rc = rc ? rc : PIRN_ENOMEM;
     } else {
         rc = rc ? rc : print_group_table(exchange, groups, make_groups(snapshot, parked, groups));
     }
-    free(parked);
-    free(groups);
+    pn_free(parked);
+    pn_free(groups);
     return rc;
 }
 

@@ -18,10 +18,10 @@
 
 #include <llhttp.h>
 
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "alloc.h"
 #include "http_text.h"
 
 #define BODY_BYTES_FIRST 1024
@@ -279,7 +279,7 @@ static int append_body(pn_http_parser *parser, const char *data, size_t bytes) {
     if (wanted + 1 > parser->body_capacity) {
         size_t capacity = parser->body_capacity ? parser->body_capacity * 2 : BODY_BYTES_FIRST;
         capacity = capacity < wanted + 1 ? wanted + 1 : capacity;
-        char *body = realloc(request->body, capacity);
+        char *body = pn_realloc(request->body, capacity);
         if (!body) {
             return -500;
         }

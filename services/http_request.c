@@ -9,16 +9,16 @@
  */
 #include "http_request.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "alloc.h"
 #include "http_exchange.h"
 #include "http_text.h"
 
 pn_http_request *pn_http_request_create(unsigned field_max, size_t head_bytes, char **head) {
     size_t fields_bytes = field_max * sizeof(pn_http_field);
-    pn_http_request *request = malloc(sizeof *request + fields_bytes + head_bytes + 1);
+    pn_http_request *request = pn_malloc(sizeof *request + fields_bytes + head_bytes + 1);
     if (!request) {
         return NULL;
     }
@@ -31,8 +31,8 @@ pn_http_request *pn_http_request_create(unsigned field_max, size_t head_bytes, c
 
 void pn_http_request_destroy(pn_http_request *request) {
     if (request) {
-        free(request->body);
-        free(request);
+        pn_free(request->body);
+        pn_free(request);
     }
 }
 

@@ -16,10 +16,10 @@
  */
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "alloc.h"
 #include "http_exchange.h"
 #include "http_server.h"
 #include "http_text.h"
@@ -30,7 +30,7 @@
 #define PRINT_BYTES       512u
 
 pirn_http_exchange *pn_http_exchange_create(void) {
-    pirn_http_exchange *exchange = malloc(sizeof *exchange);
+    pirn_http_exchange *exchange = pn_malloc(sizeof *exchange);
     if (exchange) {
         memset(exchange, 0, offsetof(pirn_http_exchange, inline_buffer)); /* that one is written before it is read */
         exchange->buffer = exchange->inline_buffer;
@@ -41,7 +41,7 @@ pirn_http_exchange *pn_http_exchange_create(void) {
 
 static void free_buffer(pirn_http_exchange *exchange) {
     if (exchange->buffer != exchange->inline_buffer) {
-        free(exchange->buffer);
+        pn_free(exchange->buffer);
     }
     exchange->buffer = exchange->inline_buffer;
     exchange->buffer_bytes = sizeof exchange->inline_buffer;
@@ -49,9 +49,9 @@ static void free_buffer(pirn_http_exchange *exchange) {
 
 void pn_http_exchange_destroy(pirn_http_exchange *exchange) {
     free_buffer(exchange);
-    free(exchange->fields);
+    pn_free(exchange->fields);
     pn_http_request_destroy(exchange->request);
-    free(exchange);
+    pn_free(exchange);
 }
 
 /* ---- status and fields ---- */
@@ -91,7 +91,7 @@ static int append_field(pirn_http_exchange *exchange, const char *name, const ch
     }
     if (wanted > exchange->fields_capacity) {
         size_t capacity = wanted + 128;
-        char *fields = realloc(exchange->fields, capacity);
+        char *fields = pn_realloc(exchange->fields, capacity);
         if (!fields) {
             return PIRN_ENOMEM;
         }
@@ -265,7 +265,7 @@ static int send_gathered(pirn_http_exchange *exchange, bool whole) {
 /* A buffer of at least `wanted` bytes with nothing in it yet. */
 static int take_buffer(pirn_http_exchange *exchange, size_t wanted) {
     if (wanted > exchange->buffer_bytes) {
-        char *buffer = malloc(wanted);
+        char *buffer = pn_malloc(wanted);
         if (!buffer) {
             return PIRN_ENOMEM;
         }
@@ -333,7 +333,7 @@ static size_t room_to_gather(pirn_http_exchange *exchange, size_t wanted) {
     size_t used = exchange->prefix_room + exchange->gathered + SUFFIX_ROOM;
     if (used + wanted > exchange->buffer_bytes && exchange->buffer_bytes < PN_HTTP_GATHER_BYTES) {
         size_t bytes = used + wanted > PN_HTTP_GATHER_BYTES / 4 ? PN_HTTP_GATHER_BYTES : PN_HTTP_GATHER_BYTES / 4;
-        char *buffer = malloc(bytes);
+        char *buffer = pn_malloc(bytes);
         if (buffer) { /* without memory the small one does: more writes */
             memcpy(buffer + exchange->prefix_room, exchange->buffer + exchange->prefix_room, exchange->gathered);
             free_buffer(exchange);
@@ -384,7 +384,7 @@ int pirn_http_print(pirn_http_exchange *exchange, const char *format, ...) {
     if ((size_t)wanted < sizeof small) {
         return pirn_http_write(exchange, small, (size_t)wanted);
     }
-    char *large = malloc((size_t)wanted + 1);
+    char *large = pn_malloc((size_t)wanted + 1);
     if (!large) {
         return PIRN_ENOMEM;
     }
@@ -392,7 +392,7 @@ int pirn_http_print(pirn_http_exchange *exchange, const char *format, ...) {
     vsnprintf(large, (size_t)wanted + 1, format, args);
     va_end(args);
     int rc = pirn_http_write(exchange, large, (size_t)wanted);
-    free(large);
+    pn_free(large);
     return rc;
 }
 

@@ -9,9 +9,9 @@
  */
 #include "http_route.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "alloc.h"
 #include "http_text.h"
 
 int pn_http_routes_add(pn_http_routes *routes, const char *method, const char *path, unsigned flags,
@@ -23,17 +23,17 @@ int pn_http_routes_add(pn_http_routes *routes, const char *method, const char *p
             return PIRN_EALREADY;
         }
     }
-    pn_http_route route = {.method = strdup(method),
-                           .path = strdup(path),
+    pn_http_route route = {.method = pn_strdup(method),
+                           .path = pn_strdup(path),
                            .path_bytes = strlen(path),
                            .flags = flags,
                            .handler = handler,
                            .context = context};
-    pn_http_route *list = realloc(routes->list, (routes->count + 1) * sizeof *list);
+    pn_http_route *list = pn_realloc(routes->list, (routes->count + 1) * sizeof *list);
     routes->list = list ? list : routes->list;
     if (!list || !route.method || !route.path) {
-        free(route.method);
-        free(route.path);
+        pn_free(route.method);
+        pn_free(route.path);
         return PIRN_ENOMEM;
     }
     list[routes->count++] = route;
@@ -42,10 +42,10 @@ int pn_http_routes_add(pn_http_routes *routes, const char *method, const char *p
 
 void pn_http_routes_fini(pn_http_routes *routes) {
     for (size_t i = 0; i < routes->count; i++) {
-        free(routes->list[i].method);
-        free(routes->list[i].path);
+        pn_free(routes->list[i].method);
+        pn_free(routes->list[i].path);
     }
-    free(routes->list);
+    pn_free(routes->list);
     *routes = (pn_http_routes){0};
 }
 

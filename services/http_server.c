@@ -14,9 +14,9 @@
  */
 #include "http_server.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "alloc.h"
 #include "base.h"
 
 /* How often the closer says that cancelled requests still run. */
@@ -55,7 +55,7 @@ static void fill_in_defaults(pirn_http_options *given) {
 }
 
 pirn_http_server *pirn_http_server_create(const pirn_http_options *options) {
-    pirn_http_server *server = calloc(1, sizeof *server);
+    pirn_http_server *server = pn_calloc(1, sizeof *server);
     if (!server) {
         return NULL;
     }
@@ -221,5 +221,5 @@ void pirn_http_server_close(pirn_http_server *server, pirn_time deadline) {
     }
     pthread_mutex_destroy(&server->lock);
     pn_http_routes_fini(&server->routes);
-    free(server);
+    pn_free(server);
 }

@@ -15,12 +15,12 @@
 #include "sql_internal.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <pirn/channel.h>
 #include <pirn/tasklet.h>
 
+#include "alloc.h"
 #include "base.h"
 #include "channel.h"
 #include "wait.h"
@@ -116,7 +116,7 @@ static int check(const char *path, pirn_sql_options *options, char *error, size_
 }
 
 static pirn_sql_pool *create(const char *path, const pirn_sql_options *options) {
-    pirn_sql_pool *pool = calloc(1, sizeof *pool + options->connections * sizeof pool->slots[0]);
+    pirn_sql_pool *pool = pn_calloc(1, sizeof *pool + options->connections * sizeof pool->slots[0]);
     if (!pool) {
         return NULL;
     }
@@ -126,12 +126,12 @@ static pirn_sql_pool *create(const char *path, const pirn_sql_options *options) 
     channel.drop = return_token;
     channel.preference = PIRN_PREFER_NEITHER;
     channel.flags = PIRN_CHANNEL_EXTERNAL; /* what wakes its receivers is a database that answers */
-    pool->path = strdup(path);
+    pool->path = pn_strdup(path);
     pool->tokens = pirn_channel_create_with(sizeof(pn_sql_slot *), options->connections, &channel);
     if (!pool->path || !pool->tokens) {
         pirn_channel_destroy(pool->tokens);
-        free(pool->path);
-        free(pool);
+        pn_free(pool->path);
+        pn_free(pool);
         return NULL;
     }
     pool->options = *options;
@@ -240,6 +240,6 @@ void pirn_sql_close(pirn_sql_pool *pool) {
     pirn_shield_leave();
     pirn_channel_destroy(pool->tokens);
     pthread_mutex_destroy(&pool->lock);
-    free(pool->path);
-    free(pool);
+    pn_free(pool->path);
+    pn_free(pool);
 }

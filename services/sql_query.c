@@ -10,11 +10,11 @@
  */
 #include "sql_internal.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include <pirn/tasklet.h>
 
+#include "alloc.h"
 #include "sched.h"
 
 typedef struct job {
@@ -114,7 +114,7 @@ static void destroy(void *arg) {
     if (self->drop) {
         self->drop(self->arg);
     }
-    free(self);
+    pn_free(self);
     if (slot) {
         pn_sql_release(slot);
     }
@@ -172,7 +172,7 @@ static job *create_query(const char *sql, const pirn_sql_value *parameters, size
     for (size_t i = 0; i < count; i++) {
         bytes += byte_count(&parameters[i]);
     }
-    job *self = calloc(1, bytes);
+    job *self = pn_calloc(1, bytes);
     if (!self) {
         return NULL;
     }
@@ -223,7 +223,7 @@ int pirn_sql_query(pirn_sql_pool *pool, const char *sql, const pirn_sql_value *p
 
 int pirn_sql_transaction(pirn_sql_pool *pool, pirn_sql_body body, void *arg, pirn_drop_fn drop, pirn_time deadline) {
     int status = pn_may_wait("pirn_sql_transaction", deadline);
-    job *self = status ? NULL : calloc(1, sizeof *self);
+    job *self = status ? NULL : pn_calloc(1, sizeof *self);
     if (!self) {
         if (drop) {
             drop(arg);
@@ -242,7 +242,7 @@ int pirn_sql_transaction(pirn_sql_pool *pool, pirn_sql_body body, void *arg, pir
 }
 
 int pn_sql_open_one(pirn_sql_pool *pool, char *error, size_t error_bytes) {
-    job *self = calloc(1, sizeof *self);
+    job *self = pn_calloc(1, sizeof *self);
     if (!self) {
         return PIRN_ENOMEM;
     }

@@ -11,9 +11,9 @@
  */
 #include "sql_internal.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "alloc.h"
 #include "base.h"
 
 #define CHUNK_BYTES 2048u /* small results fit into the first; a longer value gets a chunk of its own */
@@ -38,13 +38,13 @@ pirn_sql_value pirn_sql_text(const char *text) {
 }
 
 pirn_sql_rows *pn_sql_rows_create(size_t column_count) {
-    pirn_sql_rows *rows = calloc(1, sizeof *rows);
+    pirn_sql_rows *rows = pn_calloc(1, sizeof *rows);
     if (!rows) {
         return NULL;
     }
-    rows->names = calloc(column_count ? column_count : 1, sizeof *rows->names);
+    rows->names = pn_calloc(column_count ? column_count : 1, sizeof *rows->names);
     if (!rows->names) {
-        free(rows);
+        pn_free(rows);
         return NULL;
     }
     rows->column_count = column_count;
@@ -59,7 +59,7 @@ static const char *keep(pirn_sql_rows *rows, const void *bytes, size_t length) {
             return NULL;
         }
         size_t room = length < CHUNK_BYTES ? CHUNK_BYTES : length + 1;
-        current = malloc(sizeof *current + room);
+        current = pn_malloc(sizeof *current + room);
         if (!current) {
             return NULL;
         }
@@ -90,7 +90,7 @@ int pn_sql_rows_add_name(pirn_sql_rows *rows, const char *name) {
 int pn_sql_rows_add_value(pirn_sql_rows *rows, const pirn_sql_value *value) {
     if (rows->value_count == rows->value_max) {
         size_t room = rows->value_max ? 2 * rows->value_max : 32;
-        pirn_sql_value *moved = reallocarray(rows->values, room, sizeof *moved);
+        pirn_sql_value *moved = pn_reallocarray(rows->values, room, sizeof *moved);
         if (!moved) {
             return PIRN_ENOMEM;
         }
@@ -133,12 +133,12 @@ void pirn_sql_rows_drop(pirn_sql_rows *rows) {
     }
     while (rows->chunks) {
         chunk *next = rows->chunks->next;
-        free(rows->chunks);
+        pn_free(rows->chunks);
         rows->chunks = next;
     }
-    free(rows->values);
-    free(rows->names);
-    free(rows);
+    pn_free(rows->values);
+    pn_free(rows->names);
+    pn_free(rows);
 }
 
 void pn_sql_rows_drop_value(void *rows) {

@@ -16,10 +16,10 @@
 #include <limits.h>
 #include <sqlite3.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "alloc.h"
 #include "base.h"
 
 #define PROGRESS_OPERATIONS 1000 /* VM instructions between two looks at the flag: some 20 us */
@@ -110,7 +110,7 @@ int pn_sqlite_init(pirn_sql_connection *connection, const char *path, const pirn
     memset(connection, 0, sizeof *connection);
     connection->path = path;
     connection->options = *options;
-    connection->statements = calloc(options->statements_max, sizeof(statement *));
+    connection->statements = pn_calloc(options->statements_max, sizeof(statement *));
     if (!connection->statements) {
         return PIRN_ENOMEM;
     }
@@ -127,7 +127,7 @@ void pn_sqlite_fini(pirn_sql_connection *connection) {
     PN_ASSERT(!connection->db);
     pthread_mutex_destroy(&connection->lock);
     pthread_cond_destroy(&connection->wake);
-    free(connection->statements);
+    pn_free(connection->statements);
 }
 
 static void set_db(pirn_sql_connection *connection, sqlite3 *db) {
@@ -162,7 +162,7 @@ int pn_sqlite_open(pirn_sql_connection *connection) {
 
 static void forget(statement *entry) {
     sqlite3_finalize(entry->handle);
-    free(entry);
+    pn_free(entry);
 }
 
 /* The last connection's close moves the -wal file into the database, unless SQLite still remembers an interrupt: it
@@ -230,7 +230,7 @@ static int prepare(pirn_sql_connection *connection, const char *sql, statement *
     if (length > SQL_BYTES_MAX) {
         return refuse(connection, "the statement is longer than 1,000,000 bytes");
     }
-    statement *entry = malloc(sizeof *entry + length + 1);
+    statement *entry = pn_malloc(sizeof *entry + length + 1);
     if (!entry) {
         return PIRN_ENOMEM;
     }

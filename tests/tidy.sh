@@ -132,6 +132,15 @@ check_includes() {
     done
 }
 
+# Memory comes from core/alloc.h and goes back there; comments may name libc's functions.
+check_allocation() {
+    libc='(malloc|calloc|realloc|reallocarray|(posix_)?memalign|aligned_alloc|strn?dup|v?asprintf|free)'
+    for file in $(files '^(core|bridge|reactor_thread|services)/.*\.[ch]$' | grep -v '^core/alloc\.h$'); do
+        grep -nE "(^|[^[:alnum:]_>.])$libc\(|[=,] *free *[,;)}]" "$file" |
+            sed "s|^\([0-9]*\): *|$file:\1: not through core/alloc.h: |"
+    done
+}
+
 # Conditional compilation: only where machines and tools differ. Include guards and C++ guards are not meant.
 check_conditionals() {
     for file in $(files "$product" | grep -vE '^core/context|^core/stack\.c$|/port\.h$'); do
@@ -225,8 +234,8 @@ check_allow() {
     awk 'NF && $1 !~ /^#/ && NF < 4 { print "tests/tidy.allow:" NR ": an exception without a reason" }' tests/tidy.allow
 }
 
-for rule in headers line_length whitespace function_length file_length words includes conditionals public_comments \
-    mirror test_names rules documents scripts allow; do
+for rule in headers line_length whitespace function_length file_length words includes allocation conditionals \
+    public_comments mirror test_names rules documents scripts allow; do
     "check_$rule" >"$work/findings"
     verdict "$rule" <"$work/findings" >"$work/verdict"
     cat "$work/verdict"
