@@ -299,6 +299,8 @@ int pn_offload_start(unsigned threads, unsigned queue_max) {
         PN_ASSERT(!runtime_pool);
         runtime_pool = pool;
         pn_mutex_unlock(&threads_mutex);
+    } else {
+        pn_offload_stop(PIRN_FOREVER); /* the threads that did start are idle, and end with the call that failed */
     }
     return error;
 }
