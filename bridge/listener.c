@@ -35,6 +35,7 @@ typedef struct acceptor {
     pn_driver *driver;
     int fd;
     bool in_set;
+    bool told; /* that it could not be put there */
 } acceptor;
 
 struct pirn_listener {
@@ -305,17 +306,21 @@ static void connections_wait(pn_watch *watch, unsigned bits) {
     }
 }
 
-/* The first event comes by itself when connections wait already. */
-static void enter_set(acceptor *a) {
+/* Without room in the set (fs.epoll.max_user_watches, memory) connections wait until there is some: pirn_serve has
+ * returned, nobody could be told a code. */
+static void start_watching(acceptor *a) {
     int error = pn_readiness_add(&a->driver->set, a->fd, &a->watch, false);
-    if (error != 0) {
-        pn_warn("a listener on port %d cannot be watched: %s (fs.epoll.max_user_watches?). It will be tried again",
-                a->listener->port, pirn_strerror(error));
-        pause_until(a, pn_below->now() + PN_PAUSE_NS);
+    if (error == 0) {
+        a->in_set = true;
+        a->driver->watched++;
         return;
     }
-    a->in_set = true;
-    a->driver->watched++;
+    if (!a->told) {
+        pn_warn("the listener on port %d can not be watched yet (%s): it is tried again", a->listener->port,
+                pirn_error_name(error));
+        a->told = true;
+    }
+    pause_until(a, pn_below->now() + PN_PAUSE_NS);
 }
 
 void pn_acceptor_resume(pn_node *node) {
@@ -323,12 +328,12 @@ void pn_acceptor_resume(pn_node *node) {
     if (a->in_set) {
         accept_some(a);
     } else {
-        enter_set(a);
+        start_watching(a);
     }
 }
 
 static void deliver_start(pn_message *message) {
-    enter_set(PN_CONTAINER_OF(message, acceptor, start));
+    start_watching(PN_CONTAINER_OF(message, acceptor, start));
 }
 
 /* Under the registry's lock, so that who stops it finds it either not there or whole: its start messages posted, which
