@@ -8,7 +8,9 @@
  *       closes curl's sockets itself (CURLOPT_CLOSESOCKETFUNCTION) and looks for a watch first, because curl may close
  *       a socket that it never told us to stop watching; (2) a watch is found by its descriptor and never by a pointer
  *       kept in curl, which could outlive it;
- *       (3) curl is entered from libuv callbacks and messages, never from a callback of curl.
+ *       (3) curl is entered from libuv callbacks and messages, never from a callback of curl; (4) a transfer whose
+ *       socket cannot be watched is given up when curl has returned: an error from the callback itself would mark the
+ *       whole multi handle as dead, and with it every other transfer and all to come.
  * Lifetime: a watch is freed in its close callback; its descriptor may be closed, and its number used again, before
  *       that.
  * Rejected: curl_multi_wait or _poll on a thread of its own (a thread for nothing); uv_poll kept for a connection's
@@ -20,6 +22,7 @@
 #include <unistd.h>
 
 #include "alloc.h"
+#include "base.h"
 #include "reactor.h"
 
 /* Idle connections kept for reuse, over all hosts. */
@@ -36,6 +39,7 @@ static struct {
     watch **watches; /* by descriptor; curl's are few and small numbers                                */
     size_t watch_slots;
     pn_http_done done;
+    pn_list doomed; /* of pn_http_transfer                                                             */
 } engine;
 
 static void free_watch(uv_handle_t *handle) {
@@ -88,6 +92,20 @@ static watch *watch_create(curl_socket_t fd) {
     return made;
 }
 
+/* NULL for handles of curl's own. */
+static pn_http_transfer *transfer_of(CURL *easy) {
+    char *context = NULL;
+    (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, &context);
+    return (pn_http_transfer *)(void *)context;
+}
+
+static void take_out(pn_http_transfer *transfer) {
+    if (pn_linked(&transfer->doomed)) {
+        pn_node_unlink(&transfer->doomed);
+    }
+    (void)curl_multi_remove_handle(engine.multi, transfer->easy);
+}
+
 /* Tell who asked for the transfers that are over. */
 static void tell_done(void) {
     int left = 0;
@@ -97,12 +115,15 @@ static void tell_done(void) {
             continue;
         }
         /* The message dies with its handle's removal. */
-        CURL *easy = message->easy_handle;
         CURLcode code = message->data.result;
-        char *context = NULL;
-        (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, &context);
-        (void)curl_multi_remove_handle(engine.multi, easy);
-        engine.done(context, code);
+        pn_http_transfer *transfer = transfer_of(message->easy_handle);
+        take_out(transfer);
+        engine.done(transfer, code);
+    }
+    for (pn_node *node = pn_list_first(&engine.doomed); node; node = pn_list_first(&engine.doomed)) {
+        pn_http_transfer *transfer = PN_CONTAINER_OF(node, pn_http_transfer, doomed);
+        take_out(transfer);
+        engine.done(transfer, CURLE_OUT_OF_MEMORY);
     }
 }
 
@@ -132,9 +153,14 @@ static void timer_fired(uv_timer_t *timer) {
     act(CURL_SOCKET_TIMEOUT, 0);
 }
 
+static void doom(pn_http_transfer *transfer) {
+    if (transfer && !pn_linked(&transfer->doomed)) {
+        pn_list_append(&engine.doomed, &transfer->doomed);
+    }
+}
+
 /* Curl: wait for these events on `fd` from now on. */
 static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *context, void *socket_context) {
-    (void)easy;
     (void)context;
     (void)socket_context;
     if (what == CURL_POLL_REMOVE) {
@@ -146,11 +172,11 @@ static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *context, 
     if (!found) {
         found = watch_create(fd);
     }
-    if (!found) {
-        return -1;
-    }
     int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
-    return uv_poll_start(&found->poll, events, socket_ready) == 0 ? 0 : -1;
+    if (!found || uv_poll_start(&found->poll, events, socket_ready) != 0) {
+        doom(transfer_of(easy));
+    }
+    return 0;
 }
 
 /* Curl: come back after `timeout_ms`; 0: soon, but not from inside of this call, which a timer grants. */
@@ -184,6 +210,7 @@ int pn_http_engine_start(pn_http_done done) {
         return 0;
     }
     engine.done = done;
+    pn_list_init(&engine.doomed);
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
         return PIRN_ENOMEM;
     }
@@ -200,15 +227,17 @@ int pn_http_engine_start(pn_http_done done) {
     return 0;
 }
 
-CURLMcode pn_http_engine_add(CURL *easy) {
+CURLMcode pn_http_engine_add(pn_http_transfer *transfer, CURL *easy) {
+    transfer->easy = easy;
+    (void)curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
     (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     (void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
     return curl_multi_add_handle(engine.multi, easy);
 }
 
-void pn_http_engine_remove(CURL *easy) {
-    (void)curl_multi_remove_handle(engine.multi, easy);
+void pn_http_engine_remove(pn_http_transfer *transfer) {
+    take_out(transfer);
 }
 
 void pn_http_engine_fini(void) {

@@ -41,10 +41,11 @@ typedef struct fetch {
     struct curl_slist *resolved; /* the host's addresses; NULL: curl needs none                  */
     /* reactor only */
     CURL *easy;
+    pn_http_transfer transfer;
     struct curl_slist *fields;
     char *page;
     size_t page_bytes, page_room;
-    bool too_long;
+    bool too_long, no_memory;
     char error[CURL_ERROR_SIZE];
 } fetch;
 
@@ -86,6 +87,7 @@ static size_t take_piece(char *data, size_t one, size_t bytes, void *context) {
         return 0;
     }
     if (!grow_page(asked, bytes)) {
+        asked->no_memory = true;
         return 0;
     }
     memcpy(asked->page + asked->page_bytes, data, bytes);
@@ -128,8 +130,8 @@ static void fail(fetch *asked, int code, const char *why) {
     finish(asked);
 }
 
-static void transfer_done(void *context, CURLcode code) {
-    fetch *asked = context;
+static void transfer_done(pn_http_transfer *transfer, CURLcode code) {
+    fetch *asked = PN_CONTAINER_OF(transfer, fetch, transfer);
     if (code == CURLE_OK) {
         give_page(asked);
         finish(asked);
@@ -137,7 +139,7 @@ static void transfer_done(void *context, CURLcode code) {
         char why[64];
         (void)snprintf(why, sizeof why, "longer than page_bytes_max, %zu bytes", asked->page_bytes_max);
         fail(asked, PIRN_ELIMIT, why);
-    } else if (code == CURLE_OUT_OF_MEMORY) {
+    } else if (code == CURLE_OUT_OF_MEMORY || asked->no_memory) {
         fail(asked, PIRN_ENOMEM, "no memory");
     } else if (code == CURLE_COULDNT_RESOLVE_HOST) {
         fail(asked, PIRN_EDNS, asked->error[0] ? asked->error : curl_easy_strerror(code));
@@ -148,7 +150,7 @@ static void transfer_done(void *context, CURLcode code) {
 
 static void stop(pn_request *request) {
     fetch *asked = PN_CONTAINER_OF(request, fetch, request);
-    pn_http_engine_remove(asked->easy);
+    pn_http_engine_remove(&asked->transfer);
     finish(asked);
 }
 
@@ -213,7 +215,6 @@ static CURLcode set_request(fetch *asked) {
 /* The options whose values curl copies may fail for memory; plain numbers and our own pointers cannot. */
 static CURLcode set_options(fetch *asked) {
     CURL *easy = asked->easy;
-    (void)curl_easy_setopt(easy, CURLOPT_PRIVATE, asked);
     (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, asked->error);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_piece);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, asked);
@@ -250,7 +251,7 @@ static void begin(pn_request *request) {
         fail(asked, PIRN_ENOMEM, "no memory");
         return;
     }
-    CURLMcode code = pn_http_engine_add(asked->easy);
+    CURLMcode code = pn_http_engine_add(&asked->transfer, asked->easy);
     if (code != CURLM_OK) {
         fail(asked, PIRN_EHTTP, curl_multi_strerror(code));
     }
