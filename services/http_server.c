@@ -21,6 +21,8 @@
 
 /* How often the closer says that cancelled requests still run. */
 #define STUCK_LINE_NS (5 * PIRN_SECOND)
+/* How soon a connection that could not be struck for want of memory is struck again. */
+#define STRIKE_AGAIN_NS (10 * PIRN_MILLISECOND)
 
 void pirn_http_options_init(pirn_http_options *options) {
     *options = (pirn_http_options){
@@ -120,18 +122,21 @@ void pn_http_server_leave(pirn_http_server *server, pn_http_member *member) {
 }
 
 /* Strike every connection: `code` PN_HTTP_NUDGE to look again, PIRN_ECANCELED to give up. The lock is held
- * throughout: a connection cannot leave while we strike it, and new ones only wait for as long as this takes. */
-static void strike_all(pirn_http_server *server, int code) {
+ * throughout: a connection cannot leave while we strike it, and new ones only wait for as long as this takes. False:
+ * there was no memory for the message to one on another worker. */
+static bool strike_all(pirn_http_server *server, int code) {
+    bool all = true;
     pthread_mutex_lock(&server->lock);
     PN_LIST_EACH(&server->connections, node) {
         pn_http_member *member = PN_CONTAINER_OF(node, pn_http_member, link);
         if (code == PIRN_ECANCELED) {
-            (void)pirn_cancel_pending(member->tasklet);
+            all &= pirn_cancel_pending(member->tasklet) != PIRN_ENOMEM;
         } else {
-            (void)pirn_throw(member->tasklet, code, true);
+            all &= pirn_throw(member->tasklet, code, true) != PIRN_ENOMEM;
         }
     }
     pthread_mutex_unlock(&server->lock);
+    return all;
 }
 
 static int nothing(void *arg) {
@@ -191,17 +196,27 @@ static size_t wait_until_empty(pirn_http_server *server, pirn_time deadline) {
     return left;
 }
 
+/* Strike all and wait as above. One that did not hear of it would stay for its idle time: so again, until all did. */
+static size_t strike_and_wait(pirn_http_server *server, int code, pirn_time deadline) {
+    for (;;) {
+        bool all = strike_all(server, code);
+        pirn_time again = pirn_after(STRIKE_AGAIN_NS);
+        size_t left = wait_until_empty(server, all || deadline < again ? deadline : again);
+        if (all || left == 0 || pirn_now() >= deadline) {
+            return left;
+        }
+    }
+}
+
 /* Stop accepting, let those under way finish, cancel the rest. Shielded. */
 static void drain(pirn_http_server *server, pirn_time deadline) {
     pn_below->store(&server->draining, 1);
     pirn_listener_close(server->listener);
     flush_workers();
     pirn_channel *ended = make_ended_channel(server);
-    strike_all(server, PN_HTTP_NUDGE);
-    size_t left = wait_until_empty(server, deadline);
+    size_t left = strike_and_wait(server, PN_HTTP_NUDGE, deadline);
     while (left > 0) {
-        strike_all(server, PIRN_ECANCELED);
-        left = wait_until_empty(server, pirn_after(STUCK_LINE_NS));
+        left = strike_and_wait(server, PIRN_ECANCELED, pirn_after(STUCK_LINE_NS));
         if (left > 0) {
             pn_warn("http server: %zu connections still run %lld s after they were cancelled", left,
                     (long long)(STUCK_LINE_NS / PIRN_SECOND));
