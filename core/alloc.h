@@ -7,7 +7,7 @@
  *             is given to pn_free, so the two can be counted against each other.
  * Lifetime: none of its own.
  * Rejected: a counter or a function pointer asked on each call: release would pay for a test. The tests that let the
- *           n-th allocation fail put their own functions in the place of libc's when they link (tests/support/fault.c),
+ *           n-th allocation fail put their own functions in the place of libc's when they link (tests/fault/fault.c),
  *           so what they run is the very code that ships. Rejected, too: a second build of every folder for them.
  */
 #ifndef PN_ALLOC_H

@@ -40,7 +40,9 @@ PIRN_API void pirn_spawn_options_init(pirn_spawn_options *options);
 
 /* Start a detached tasklet at the caller's worker; it stands last in the run queue.
  * Parks: never. Thread: a worker's. Owns: `arg` passes to `fn`. Returns: the handle, {0} when there is no memory or the
- * caller is no tasklet (a line on stderr says which call to use). Answers to stackless.tasklet(f)(arg). */
+ * caller is no tasklet (a line on stderr says which call to use). Its stack is taken at its first turn: without memory
+ * for one it ends there with PIRN_ENOMEM and `fn` never runs, which a join gives, or a report tells.
+ * Answers to stackless.tasklet(f)(arg). */
 PIRN_API pirn_tasklet pirn_spawn_at(pirn_fn fn, void *arg, const char *file, int line);
 #define pirn_spawn(fn, arg) pirn_spawn_at((fn), (arg), __FILE__, __LINE__)
 
