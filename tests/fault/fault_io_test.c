@@ -268,5 +268,5 @@ static int sockets(void *arg) {
 Test(fault_io, sockets_echo_or_hang_up) {
     /* Goal: a connection echoes, or is refused with a code or a hang-up: nobody waits for ever.
      * Method: connections from each worker to an echo server. */
-    fault_campaign(&(fault_scenario){.name = "sockets", .body = sockets, .runs = 24});
+    fault_campaign(&(fault_scenario){.name = "sockets", .body = sockets, .runs = 12});
 }
