@@ -6,11 +6,12 @@
  * Threads: one tasklet of one worker; the request tasklet shares nothing with it but the outcome, through the join.
  * States: IDLE -> HEAD (a part of a head is here) -> BODY -> RUNNING (a request tasklet is out) -> IDLE
  *       Each has its time limit, counted from `phase_since`. A read that brings the whole request skips HEAD and BODY.
- * While RUNNING: with no byte pending a read is out: the end of the stream or an error cancels the request (unless
- *       half_closed clients are served). With bytes of the next request pending nothing is read: the client has to
- *       wait too, so its pipeline is bounded by one buffer. The end of the request is not told to us: new bytes, a
- *       timer or a strike make us look (pirn_join), so a keep-alive request costs no wake-up besides that of its
- *       read.
+ * While RUNNING: a read is out: the end of the stream or an error cancels the request (unless half_closed clients are
+ *       served). Bytes of the next request stay unparsed in the free rest of the buffer; once it is full nothing is
+ *       read and the client has to wait: its pipeline is bounded by one buffer, and only who has filled that can go
+ *       unnoticed. The end of the request is told to us (by a strike, PN_HTTP_NUDGE) only when something waits for it:
+ *       the next request, a drain, or the close of the connection; else new bytes or a timer make us look (pirn_join),
+ *       so a keep-alive request costs no wake-up besides that of its read.
  * Invariants: (1) a request tasklet is always joined before the connection ends or writes; (2) no byte is parsed
  *       while a request is out, nor after a refusal; (3) only this tasklet closes the socket.
  * Lifetime: the connection's memory ends with the tasklet; pn_http_server_leave is the last to know of it.
@@ -339,25 +340,31 @@ static void receive(connection *conn) {
         input_ended(conn);
     } else if (rc == PIRN_ETIMEDOUT) {
         input_timed_out(conn);
-    } else if (rc == PN_HTTP_NUDGE) {
-        if (conn->request.id != 0) {
-            await_request(conn); /* either it has just ended, or the server drains and waits for it too */
-        }
-    } else {
+    } else if (rc != PN_HTTP_NUDGE) { /* that one: the request is over, or the server drains; serve() looks */
         input_failed(conn);
     }
 }
 
 /* ---- the whole ---- */
 
+/* A request is out. Its end is told to us if we say so before it comes; after that there is only the join. */
+static void attend(connection *conn) {
+    pn_word *end = &conn->outcome.end;
+    if (conn->length > 0 || pn_http_server_draining(conn->server)) {
+        (void)pn_below->claim(end, PN_HTTP_UNWATCHED, PN_HTTP_WATCHED);
+    }
+    bool over = pn_below->load(end) == PN_HTTP_OVER;
+    if (over || conn->ended || conn->length == conn->input_bytes) {
+        await_request(conn);
+    } else {
+        receive(conn);
+    }
+}
+
 static void serve(connection *conn) {
     while (!conn->closing) {
         if (conn->request.id != 0) {
-            if (conn->length > 0 || conn->ended) {
-                await_request(conn);
-            } else {
-                receive(conn);
-            }
+            attend(conn);
         } else if (conn->length > 0 && !conn->hungry) {
             parse_input(conn);
         } else if (conn->ended || (conn->phase == IDLE && pn_http_server_draining(conn->server))) {

@@ -7,7 +7,7 @@
  * Invariants: (1) the outcome is written before the tasklet ends and read after the join; (2) a handler's failure is
  *       reported once and never leaves this tasklet: it always ends with 0.
  * Rejected: telling the request by a flag why it was cancelled: both causes are known here already. Past its deadline
- *       it was the deadline, before it the client is gone; so the two tasklets share no word that both change.
+ *       it was the deadline, before it the client is gone; so no word is needed for it.
  */
 #include <stdio.h>
 #include <string.h>
@@ -97,6 +97,18 @@ static void log_access(const pirn_http_exchange *exchange, pirn_time ended_at) {
     options->on_access(options->on_access_context, line);
 }
 
+/* The connection's read may be out for as long as the client is silent: if it has to close, or waits for our end, it
+ * has to look now. It ends only after it has joined us. */
+static void tell_end(pn_http_outcome *outcome, pirn_tasklet connection, bool closes) {
+    bool watched = !pn_below->claim(&outcome->end, PN_HTTP_UNWATCHED, PN_HTTP_OVER);
+    if (watched) {
+        pn_below->store(&outcome->end, PN_HTTP_OVER);
+    }
+    if (watched || closes) {
+        (void)pirn_throw(connection, PN_HTTP_NUDGE, true);
+    }
+}
+
 int pn_http_dispatch(void *arg) {
     pirn_http_exchange *exchange = arg;
     pn_http_outcome *outcome = exchange->outcome;
@@ -114,10 +126,6 @@ int pn_http_dispatch(void *arg) {
         log_access(exchange, outcome->ended_at);
     }
     pn_http_exchange_destroy(exchange);
-    if (!keep_alive) {
-        /* Its read may be out for as long as the client is silent: it has to look now. It ends only after it has
-         * joined us. */
-        (void)pirn_throw(connection, PN_HTTP_NUDGE, true);
-    }
+    tell_end(outcome, connection, !keep_alive);
     return 0;
 }

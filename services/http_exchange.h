@@ -5,8 +5,8 @@
  * Threads: made by the connection tasklet and moved to the request tasklet, which frees it. If that never ran
  *       (cancelled before its first turn) the connection tasklet frees it, after the join.
  * Invariants: (1) after the spawn the two tasklets share nothing but pn_http_outcome, which only the request tasklet
- *       writes and only the connection tasklet reads, after the join; (2) only one of them writes to the socket at a
- *       time: the connection tasklet while no request is out.
+ *       writes and only the connection tasklet reads, after the join (but for its word `end`); (2) only one of them
+ *       writes to the socket at a time: the connection tasklet while no request is out.
  */
 #ifndef PN_HTTP_EXCHANGE_H
 #define PN_HTTP_EXCHANGE_H
@@ -14,20 +14,26 @@
 #include <pirn/http.h>
 #include <pirn/tasklet.h>
 
+#include "hooks.h"
 #include "http_request.h"
 #include "http_route.h"
 
 #define PN_HTTP_GATHER_BYTES 16384u /* of a streamed response before it is sent                           */
 #define PN_HTTP_INLINE_BYTES 1024u  /* a small response needs no buffer of its own                         */
 
-/* Strikes the connection tasklet's wait, so that it looks again: the response was the last, or the server drains. */
+/* Strikes the connection tasklet's wait, so that it looks again: the request is over, or the server drains. */
 #define PN_HTTP_NUDGE PIRN_EAGAIN
+
+/* pn_http_outcome.end: UNWATCHED -> WATCHED (the connection tasklet wants a nudge at the end), both -> OVER (the
+ * request tasklet: nothing of it is left but its end). */
+enum { PN_HTTP_UNWATCHED, PN_HTTP_WATCHED, PN_HTTP_OVER };
 
 /* What a request came to, in the connection's memory. */
 typedef struct pn_http_outcome {
     bool started;    /* the request tasklet ran, and freed the exchange                              */
     bool keep_alive; /* the connection may serve another                                            */
     pirn_time ended_at;
+    pn_word end; /* both tasklets, through pn_below                                         */
 } pn_http_outcome;
 
 /* How the end of the response's body is told. */

@@ -202,9 +202,8 @@ Test(http_hostile, noise_refused, .timeout = 60) {
     run_everywhere(noise);
 }
 
-/* Writes pipelined requests and never reads. */
-static int flood(void *arg) {
-    client *c = arg;
+/* Writes pipelined requests, never reads, and sees that the server stops taking them. */
+static void flood(client *c) {
     char *requests = malloc(1 << 20);
     size_t length = 0;
     static const char one[] = GET_TEXT("/big?n=20000");
@@ -221,7 +220,6 @@ static int flood(void *arg) {
     }
     free(requests);
     cr_assert_neq(rc, 0, "%zu bytes of requests were taken without anybody reading a response", sent);
-    return 0;
 }
 
 static int pipeline_flood(void *arg) {
@@ -234,7 +232,7 @@ static int pipeline_flood(void *arg) {
     options.requests_max = PIRN_HTTP_NO_LIMIT;
     site_open(&s, &options);
     client_open(&c, &s);
-    (void)flood(&c);
+    flood(&c);
     client_close(&c);
     expect_unharmed(&s);
     site_close(&s);
@@ -245,6 +243,29 @@ static int pipeline_flood(void *arg) {
  * Method: requests without end for responses nobody reads. */
 Test(http_hostile, pipeline_flood_bounded, .timeout = 60) {
     run_everywhere(pipeline_flood);
+}
+
+static int flood_behind_a_slow_one(void *arg) {
+    (void)arg;
+    site s;
+    client c;
+    site_open(&s, NULL);
+    client_open(&c, &s);
+    client_send(&c, GET_TEXT("/patient"));
+    WAIT_UNTIL(atomic_load(&slow_running) == 1);
+    flood(&c);
+    client_close(&c); /* unnoticed, as nothing is read any more */
+    expect_status_alone(&s, GET_TEXT("/hello"), 200);
+    cr_assert_eq(atomic_load(&slow_running), 1);
+    pirn_http_server_close(s.server, 0);
+    cr_assert_eq(atomic_load(&cancelled), 1);
+    return 0;
+}
+
+/* Goal: the connection that reads while a request runs reads no more than its buffer holds. Method: requests without
+ *       end behind one that waits. */
+Test(http_hostile, flood_behind_a_slow_request_bounded, .timeout = 60) {
+    run_everywhere(flood_behind_a_slow_one);
 }
 
 static int churn(void *arg) {

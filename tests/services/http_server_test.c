@@ -511,6 +511,67 @@ Test(http_server, disconnect_cancels, .timeout = 60) {
     run_everywhere(disconnects);
 }
 
+static int pipelined_disconnects(void *arg) {
+    (void)arg;
+    site s;
+    client c;
+    site_open(&s, NULL);
+    for (unsigned i = 1; i <= 20; i++) {
+        client_open(&c, &s);
+        client_send(&c, i % 2 ? GET_TEXT("/patient") GET_TEXT("/hello") : GET_TEXT("/patient") "GET /he");
+        WAIT_UNTIL(atomic_load(&slow_running) == 1);
+        if (i % 3 == 0) { /* more of it, while the first runs */
+            client_send(&c, i % 2 ? GET_TEXT("/hello") : "llo HT");
+        }
+        if (i % 4 >= 2) {
+            (void)pirn_shutdown(c.socket);
+            expect_closed(&c);
+        }
+        client_close(&c);
+        WAIT_UNTIL(atomic_load(&cancelled) == i);
+        WAIT_UNTIL(pirn_http_connections(s.server) == 0);
+    }
+    cr_assert_eq(atomic_load(&reports), 0);
+    expect_status_alone(&s, GET_TEXT("/hello"), 200);
+    site_close(&s);
+    return 0;
+}
+
+/* Goal: a client that pipelines and then goes is noticed as any other (rule 17). Method: a request that would never
+ *       end, whole and partial ones behind it, close and half close, twenty times. */
+Test(http_server, disconnect_cancels_before_a_pipeline, .timeout = 60) {
+    run_everywhere(pipelined_disconnects);
+}
+
+static int pipeline_in_pieces(void *arg) {
+    (void)arg;
+    site s;
+    client c;
+    response r;
+    site_open(&s, NULL);
+    client_open(&c, &s);
+    for (int i = 0; i < 20; i++) {
+        client_send(&c, GET_TEXT("/later?ms=10") "GET /st");
+        (void)pirn_sleep_until(pirn_after(i % 5 * 3 * PIRN_MILLISECOND)); /* before, near and after its end */
+        client_send(&c, "ream?n=2 HTTP/1.1\r\nHost: a\r\n\r\n");
+        cr_assert(get_response(&c, &r));
+        cr_assert_str_eq(r.body, "Hello, world!");
+        response_drop(&r);
+        cr_assert(get_response(&c, &r));
+        cr_assert_str_eq(r.body, "0 1 ");
+        response_drop(&r);
+    }
+    client_close(&c);
+    site_close(&s);
+    return 0;
+}
+
+/* Goal: what comes while a request runs waits for its end, and no longer. Method: a head in two pieces, the second at
+ *       several moments. */
+Test(http_server, pipeline_in_pieces_goes_on_at_once, .timeout = 60) {
+    run_everywhere(pipeline_in_pieces);
+}
+
 static int half_closed(void *arg) {
     (void)arg;
     site s;
