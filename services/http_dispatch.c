@@ -66,6 +66,11 @@ static void report(const pirn_http_exchange *exchange, int code, const char *why
                     why ? why : pirn_strerror(code));
 }
 
+/* 504: out of time; 503: some bound was reached (a full queue), so later it may go; 500: our fault. */
+static int failure_status(bool overdue, int code) {
+    return overdue ? 504 : code == PIRN_ELIMIT ? 503 : 500;
+}
+
 static void conclude_failure(pirn_http_exchange *exchange, int code) {
     bool cancelled = pirn_cancelled();
     bool overdue = cancelled && pirn_now() >= exchange->handler_deadline;
@@ -82,7 +87,7 @@ static void conclude_failure(pirn_http_exchange *exchange, int code) {
     pn_http_response_reset(exchange);
     exchange->last = exchange->last || overdue;
     pirn_shield_enter();
-    (void)pn_http_reply_status(exchange, overdue ? 504 : 500);
+    (void)pn_http_reply_status(exchange, failure_status(overdue, code));
     pirn_shield_leave();
 }
 

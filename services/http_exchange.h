@@ -82,7 +82,7 @@ void pn_http_exchange_destroy(pirn_http_exchange *exchange); /* frees the reques
 int pn_http_response_finish(pirn_http_exchange *exchange);
 /* Forget what the handler gathered and chose, if nothing was sent yet: room for an error page. */
 void pn_http_response_reset(pirn_http_exchange *exchange);
-/* The short text/plain page of an error status. */
+/* The short text/plain page of an error status; 503 comes with Retry-After. */
 int pn_http_reply_status(pirn_http_exchange *exchange, int status);
 /* A whole response for a request that could not be read: closes. Returns its length. `text` is at least 512 bytes. */
 size_t pn_http_refusal(int status, char *text, size_t text_bytes);

@@ -28,6 +28,7 @@
 #define SUFFIX_ROOM       8u   /* the chunk's CR LF and the last chunk                                     */
 #define HEAD_FIXED_ROOM   256u /* status line, Date, Content-Length or Transfer-Encoding, Connection: at most 190 */
 #define PRINT_BYTES       512u
+#define RETRY_AFTER_S     "1" /* with every 503: what was full moves on within moments                       */
 
 pirn_http_exchange *pn_http_exchange_create(void) {
     pirn_http_exchange *exchange = pn_malloc(sizeof *exchange);
@@ -436,6 +437,9 @@ static size_t status_page(int status, char *text, size_t text_bytes) {
 int pn_http_reply_status(pirn_http_exchange *exchange, int status) {
     char page[80];
     size_t bytes = status_page(status, page, sizeof page);
+    if (status == 503) {
+        (void)pirn_http_field(exchange, "Retry-After", RETRY_AFTER_S); /* without memory it goes without */
+    }
     return pirn_http_reply(exchange, status, "text/plain; charset=utf-8", page, bytes);
 }
 
@@ -446,7 +450,8 @@ size_t pn_http_refusal(int status, char *text, size_t text_bytes) {
     int length = snprintf(text, text_bytes,
                           "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
                           "Content-Length: %zu\r\n%sConnection: close\r\n\r\n%s",
-                          status, pn_http_reason(status), date, bytes, status == 503 ? "Retry-After: 1\r\n" : "", page);
+                          status, pn_http_reason(status), date, bytes,
+                          status == 503 ? "Retry-After: " RETRY_AFTER_S "\r\n" : "", page);
     PN_ASSERT(length > 0 && (size_t)length < text_bytes);
     return (size_t)length;
 }

@@ -20,10 +20,10 @@ typedef struct pirn_http_server pirn_http_server;
 /* One request and its response; belongs to the handler until it returns. */
 typedef struct pirn_http_exchange pirn_http_exchange;
 
-/* Answer one request, in a tasklet of its own. Return 0 after answering. A negative code with nothing sent yet gives
- * the client 500 (PIRN_ECANCELED: nothing, the client is gone; 504 when it was the deadline), with a response begun it
- * cuts the connection; the failure is reported either way and the server lives. A handler that answered nothing gives
- * 204. */
+/* Answer one request, in a tasklet of its own. Return 0 after answering; a handler that answered nothing gives 204. A
+ * negative code with nothing sent yet gives the client an error page: 503 with Retry-After for PIRN_ELIMIT (a full
+ * queue: come again), 504 when it was the deadline, else 500. For PIRN_ECANCELED nothing is sent: the client is gone.
+ * With a response begun the connection is cut. The failure is reported and the server lives. */
 typedef int (*pirn_http_handler)(pirn_http_exchange *exchange, void *context);
 
 typedef struct pirn_http_options {
