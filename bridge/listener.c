@@ -165,6 +165,13 @@ int pirn_listener_port(const pirn_listener *listener) {
     return listener->port;
 }
 
+void pn_listener_limit(pirn_listener *listener, unsigned connections_max) {
+    bool lower = listener->connections_max == 0 || connections_max < listener->connections_max;
+    if (lower && !listener->serving) { /* its acceptors read it */
+        listener->connections_max = connections_max;
+    }
+}
+
 /* ---- connections ---- */
 
 static void release(pirn_listener *listener) {

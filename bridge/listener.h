@@ -16,6 +16,9 @@
 
 #define PN_PAUSE_NS (100 * PIRN_MILLISECOND)
 
+/* Before pirn_serve: at most `connections_max` open at once, or fewer when its options said so. */
+void pn_listener_limit(struct pirn_listener *listener, unsigned connections_max);
+
 /* Driver's thread: a paused acceptor, by its node in driver->paused, may try again. */
 void pn_acceptor_resume(pn_node *node);
 

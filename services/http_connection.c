@@ -418,11 +418,8 @@ int pn_http_connection(pirn_socket socket, void *context) {
     conn->input_bytes = sizeof conn->first;
     pn_http_parser_init(&conn->parser, &server->options);
     enter(conn, IDLE, pirn_now());
-    if (pn_http_server_enter(server, &conn->member)) {
-        serve(conn);
-    } else {
-        refuse(conn, 503);
-    }
+    pn_http_server_enter(server, &conn->member);
+    serve(conn);
     close_connection(conn);
     pn_http_server_leave(server, &conn->member);
     pn_free(conn);

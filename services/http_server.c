@@ -10,14 +10,18 @@
  * Invariants: (1) a connection is in the register from its first instruction to its last; (2) nothing that may switch
  *       to another tasklet happens under the lock: strikes are `pending`, and the `ended` channel prefers neither
  *       side.
- * Rejected: a counter in each worker, summed on demand: connections come and go far less often than requests.
+ * Rejected: answering 503 to connections above the limit: each costs an accept, a tasklet and a write when there is
+ *       least of them; those the listener leaves in the kernel's queue cost nothing, and are served when one closes.
+ *       A counter in each worker, summed on demand: connections come and go far less often than requests.
  */
 #include "http_server.h"
 
 #include <string.h>
+#include <sys/resource.h>
 
 #include "alloc.h"
 #include "base.h"
+#include "listener.h"
 
 /* How often the closer says that cancelled requests still run. */
 #define STUCK_LINE_NS (5 * PIRN_SECOND)
@@ -78,11 +82,24 @@ int pirn_http_route(pirn_http_server *server, const char *method, const char *pa
     return pn_http_routes_add(&server->routes, method, path, flags, handler, context);
 }
 
+/* How many connections may be open: at least a quarter of the process' descriptors is left to databases, fetches and
+ * files, so that a crowd of clients cannot take them from the requests under way. */
+static unsigned connection_limit(const pirn_http_options *options) {
+    unsigned limit = options->connections_max;
+    struct rlimit descriptors;
+    if (getrlimit(RLIMIT_NOFILE, &descriptors) == 0) {
+        rlim_t share = descriptors.rlim_cur - descriptors.rlim_cur / 4;
+        limit = share < limit ? (unsigned)share : limit;
+    }
+    return limit > 0 ? limit : 1;
+}
+
 int pirn_http_serve(pirn_http_server *server, pirn_listener *listener) {
     if (server->serving) {
         return PIRN_EALREADY;
     }
     server->serving = true;
+    pn_listener_limit(listener, connection_limit(&server->options));
     int rc = pirn_serve(listener, "http-connection", pn_http_connection, server);
     if (rc != 0) {
         server->serving = false;
@@ -100,14 +117,13 @@ size_t pirn_http_connections(const pirn_http_server *server) {
     return count;
 }
 
-bool pn_http_server_enter(pirn_http_server *server, pn_http_member *member) {
+void pn_http_server_enter(pirn_http_server *server, pn_http_member *member) {
     member->tasklet = pirn_self();
     member->link = (pn_node){0};
     pthread_mutex_lock(&server->lock);
     pn_list_append(&server->connections, &member->link);
-    bool room = ++server->connection_count <= server->options.connections_max;
+    server->connection_count++;
     pthread_mutex_unlock(&server->lock);
-    return room;
 }
 
 void pn_http_server_leave(pirn_http_server *server, pn_http_member *member) {

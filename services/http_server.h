@@ -37,8 +37,8 @@ typedef struct pn_http_member {
     pirn_tasklet tasklet;
 } pn_http_member;
 
-/* Enter the calling connection tasklet. False: there are connections_max already. It must leave in either case. */
-bool pn_http_server_enter(pirn_http_server *server, pn_http_member *member);
+/* Enter the calling connection tasklet; it must leave. */
+void pn_http_server_enter(pirn_http_server *server, pn_http_member *member);
 /* The last call of a connection: after it the server may be gone. */
 void pn_http_server_leave(pirn_http_server *server, pn_http_member *member);
 

@@ -37,7 +37,8 @@ typedef struct pirn_http_options {
     pirn_time handler_timeout_ns; /* 0: 30 s: the request tasklet is cancelled, 504                    */
     pirn_time write_timeout_ns;   /* 0: 30 s without progress                                          */
     unsigned requests_max;        /* 0: 1,000 requests on a connection; PIRN_HTTP_NO_LIMIT: none          */
-    unsigned connections_max;     /* 0: 4,096 open at once (less when there are fewer descriptors)     */
+    unsigned connections_max;     /* 0: 4,096 open at once, and never more than three quarters of RLIMIT_NOFILE as it is
+                                 when serving starts; above it accepting stops until one closes */
     bool half_closed;             /* serve clients that close their sending side before the response is complete;
                                       by default that cancels the request                               */
     bool keep_home;               /* request tasklets stay at their connection's worker                */

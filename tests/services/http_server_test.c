@@ -5,6 +5,7 @@
  */
 #include "http_site.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 /* ---- one response after another ---- */
@@ -406,7 +407,6 @@ static int sizes(void *arg) {
     pirn_http_options_init(&options);
     options.body_bytes_max = 1000;
     options.requests_max = 2;
-    options.connections_max = 3;
     site_open(&s, &options);
     char *text = malloc(80000);
     memset(text, 'x', 80000);
@@ -431,23 +431,6 @@ static int sizes(void *arg) {
     expect_status(&c, GET_TEXT("/hello") GET_TEXT("/hello"), 200);
     expect_closed(&c); /* the third is not answered */
     client_close(&c);
-    WAIT_UNTIL(pirn_http_connections(s.server) == 0);
-    client some[4];
-    for (int i = 0; i < 4; i++) {
-        client_open(&some[i], &s);
-        if (i < 3) {
-            expect_status(&some[i], GET_TEXT("/hello"), 200);
-        }
-    }
-    response r;
-    cr_assert(get_response(&some[3], &r));
-    cr_assert_eq(r.status, 503);
-    response_drop(&r);
-    for (int i = 0; i < 4; i++) {
-        client_close(&some[i]);
-    }
-    WAIT_UNTIL(pirn_http_connections(s.server) == 0);
-    expect_status_alone(&s, GET_TEXT("/hello"), 200);
     site_close(&s);
     return 0;
 }
@@ -455,6 +438,58 @@ static int sizes(void *arg) {
 /* Goal: each named bound answers with its status and costs nobody else. Method: one over each. */
 Test(http_server, bounds_refuse, .timeout = 60) {
     run_everywhere(sizes);
+}
+
+/* Above `most` connections the next one waits, unanswered, and is served when another closes. */
+static void expect_limit(const site *s, int most) {
+    client *some = calloc((size_t)most + 1, sizeof *some);
+    client *last = &some[most];
+    for (int i = 0; i < most; i++) {
+        client_open(&some[i], s);
+        expect_status(&some[i], GET_TEXT("/hello"), 200);
+    }
+    client_open(last, s); /* the kernel's queue has it */
+    client_send(last, GET_TEXT("/hello"));
+    size_t moved;
+    int rc = pirn_read(last->socket, last->bytes, 1, &moved, pirn_after(150 * PIRN_MILLISECOND));
+    cr_assert_eq(rc, PIRN_ETIMEDOUT);
+    cr_assert_eq(pirn_http_connections(s->server), (size_t)most);
+    client_close(&some[0]);
+    response r;
+    cr_assert(get_response(last, &r));
+    cr_assert_eq(r.status, 200);
+    response_drop(&r);
+    for (int i = 1; i <= most; i++) {
+        client_close(&some[i]);
+    }
+    free(some);
+}
+
+static int crowd(void *arg) {
+    (void)arg;
+    site s;
+    pirn_http_options options;
+    pirn_http_options_init(&options);
+    options.connections_max = 3;
+    site_open(&s, &options);
+    expect_limit(&s, 3);
+    expect_limit(&s, 3);
+    site_close(&s);
+    struct rlimit whole, tight;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &whole), 0);
+    tight = (struct rlimit){.rlim_cur = 64, .rlim_max = whole.rlim_max};
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    site_open(&s, NULL);
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &whole), 0); /* for our own side of the connections */
+    expect_limit(&s, 48);
+    site_close(&s);
+    return 0;
+}
+
+/* Goal: above the limit accepting stops until one closes; the limit leaves descriptors to others. Method: one more
+ *       than an option allows, and than three quarters of the descriptors. */
+Test(http_server, crowd_waits_its_turn, .timeout = 60) {
+    run_everywhere(crowd);
 }
 
 static int stuck_reader(void *arg) {
