@@ -51,12 +51,13 @@ typedef struct fetch {
 
 /* ---- the page ---- */
 
-/* As pirn_http_page_drop, which lives above this folder. */
-static void drop_page(void *value) {
+void pirn_http_page_drop(void *value) {
     pirn_http_page *page = value;
-    pn_free(page->content_type);
-    pn_free(page->body);
-    pn_free(page);
+    if (page) {
+        pn_free(page->content_type);
+        pn_free(page->body);
+        pn_free(page);
+    }
 }
 
 /* Room for `bytes` more and the terminating NUL. */
@@ -114,7 +115,7 @@ static void give_page(fetch *asked) {
     page->body = asked->page;
     page->content_type = type_copy;
     asked->page = NULL;
-    asked->request.result = (pirn_result){.value = page, .drop = drop_page};
+    asked->request.result = (pirn_result){.value = page, .drop = pirn_http_page_drop};
 }
 
 /* ---- the end ---- */

@@ -10,17 +10,6 @@
 #include <pirn/http.h>
 #include <pirn/tasklet.h>
 
-#include "alloc.h"
-
-void pirn_http_page_drop(void *value) {
-    pirn_http_page *page = value;
-    if (page) {
-        pn_free(page->content_type);
-        pn_free(page->body);
-        pn_free(page);
-    }
-}
-
 int pirn_http_get(const char *url, pirn_http_page **page, char *error, size_t error_bytes, pirn_time deadline) {
     *page = NULL;
     if (error && error_bytes > 0) {
