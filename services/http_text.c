@@ -94,11 +94,9 @@ static int decode_value(const char *at, const char *end, char *value, size_t val
     size_t length = 0;
     while (at < end) {
         int byte = decode_byte(&at, end);
-        if (byte < 0) {
-            return PIRN_EINVAL;
-        }
-        if (length + 1 >= value_bytes) {
-            return PIRN_ELIMIT;
+        if (byte < 0 || length + 1 >= value_bytes) {
+            value[0] = '\0'; /* no part of it, for a caller that does not look at the code */
+            return byte < 0 ? PIRN_EINVAL : PIRN_ELIMIT;
         }
         value[length++] = (char)byte;
     }

@@ -35,7 +35,7 @@ bool pn_http_is_token(const char *text, size_t bytes); /* at least one */
 int pn_http_hex(char digit);
 
 /* Find `name` in "a=1&b=2", decode its value ('+' is a space) into `value`, terminated. Returns its length,
- * PIRN_EINVAL (absent, a broken %, a NUL), PIRN_ELIMIT (too long: nothing useful is in `value`). */
+ * PIRN_EINVAL (absent, a broken %, a NUL), PIRN_ELIMIT (too long); on failure "" is in `value`. */
 int pn_http_urlencoded(const char *text, size_t bytes, const char *name, char *value, size_t value_bytes);
 
 /* The present time as an IMF-fixdate, made once a second and worker. `text` is PN_HTTP_DATE_BYTES long. */

@@ -59,8 +59,10 @@ Test(http_text, urlencoded_broken_refused) {
     cr_assert_eq(field("a=%4", "a", value, sizeof value), PIRN_EINVAL);
     cr_assert_eq(field("a=%zz", "a", value, sizeof value), PIRN_EINVAL);
     cr_assert_eq(field("a=x%00y", "a", value, sizeof value), PIRN_EINVAL);
+    cr_assert_str_eq(value, "");
     cr_assert_eq(field("a=123", "a", value, sizeof value), 3);
     cr_assert_eq(field("a=1234", "a", value, sizeof value), PIRN_ELIMIT);
+    cr_assert_str_eq(value, "");
     cr_assert_eq(field("a=1", "a", value, 0), PIRN_EINVAL);
 }
 
