@@ -84,7 +84,7 @@ int pn_sql_acquire(pirn_sql_pool *pool, pn_sql_slot **slot, pirn_time deadline) 
     return status;
 }
 
-size_t pirn_sql_free(const pirn_sql_pool *pool) {
+size_t pirn_sql_idle_count(const pirn_sql_pool *pool) {
     return pirn_channel_length(pool->tokens);
 }
 

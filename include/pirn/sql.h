@@ -15,15 +15,7 @@ extern "C" {
 typedef struct pirn_sql_pool pirn_sql_pool;
 typedef struct pirn_sql_rows pirn_sql_rows;
 
-typedef struct pirn_sql_options {
-    unsigned connections;    /* 0: 4; at most 64                                                         */
-    unsigned statements_max; /* prepared statements kept per connection; 0: 64                         */
-    unsigned rows_max;       /* rows one query may return before PIRN_ELIMIT; 0: 100,000                  */
-    pirn_time busy_ns;       /* how long to wait for another writer; 0: 5 s                               */
-} pirn_sql_options;
-
-/* Fill in the defaults. */
-PIRN_API void pirn_sql_options_init(pirn_sql_options *options);
+/* ---- values ---- */
 
 typedef enum pirn_sql_type { PIRN_SQL_NULL, PIRN_SQL_INT, PIRN_SQL_REAL, PIRN_SQL_TEXT, PIRN_SQL_BLOB } pirn_sql_type;
 
@@ -31,60 +23,105 @@ typedef struct pirn_sql_value {
     pirn_sql_type type;
     int64_t integer;
     double real;
-    const void *bytes; /* of text and blobs; copied by the call                                        */
-    size_t length;
+    const void *bytes; /* of text and blobs; borrowed: who makes it says from whom */
+    size_t length;     /* of `bytes` */
 } pirn_sql_value;
 
+/* A parameter that is a number. Parks: no. Thread: any. */
 static inline pirn_sql_value pirn_sql_int(int64_t integer) {
     pirn_sql_value value = {PIRN_SQL_INT, integer, 0, 0, 0};
     return value;
 }
+
+/* A parameter that is a text; NULL gives PIRN_SQL_NULL. Parks: no. Thread: any. Owns: `text` stays the caller's, until
+ * the call that takes the parameter has returned. */
 PIRN_API pirn_sql_value pirn_sql_text(const char *text);
 
+/* ---- the pool: services/sql_pool.c ---- */
+
+typedef struct pirn_sql_options {
+    unsigned connections;    /* 0: 4; at most 64 */
+    unsigned statements_max; /* prepared statements kept per connection; 0: 64 */
+    unsigned rows_max;       /* rows one query may return before PIRN_ELIMIT; 0: 100,000 */
+    pirn_time busy_ns;       /* how long to wait for another writer; 0: 5 s */
+} pirn_sql_options;
+
+/* Fill in the defaults. Parks: no. Thread: any. */
+PIRN_API void pirn_sql_options_init(pirn_sql_options *options);
+
 /* Open the SQLite database `path` (created when missing; WAL). Parks: until the first connection works, so a file that
- * is no database fails here. Thread: a tasklet. Owns: the caller, until pirn_sql_close. Returns 0; PIRN_EDB with the
- * database's words in `error` (NULL allowed, `error_bytes` long); PIRN_EINVAL; PIRN_ENOMEM; or the wait's codes.
- * Answers to adbapi.ConnectionPool. */
+ * is no database fails here. Thread: a tasklet. Args: NULL options are the defaults; the reason of PIRN_EDB and of
+ * options out of range goes into `error` (NULL allowed), `error_bytes` long, terminated. Owns: on 0 `*pool` is the
+ * caller's, until pirn_sql_close; on failure nothing is left. Returns: 0; PIRN_EDB (the database's words are in
+ * `error`); PIRN_EINVAL (no path, or an option out of range); PIRN_ENOMEM (or no threads); PIRN_ECANCELED; PIRN_ECLOSED
+ * (the runtime ends); PIRN_ETHREAD. Answers to adbapi.ConnectionPool. */
 PIRN_API int pirn_sql_open(const char *path, const pirn_sql_options *options, pirn_sql_pool **pool, char *error,
                            size_t error_bytes);
 
-/* Run one statement with `count` parameters for its ?1, ?2, ... Parks: first for a connection, first come first
- * served, then for the rows. Thread: a tasklet on any worker. Owns: on 0 `*rows` (NULL allowed: rows are dropped) is
- * the caller's: pirn_sql_rows_drop; `sql` and parameters are copied. Returns: 0; PIRN_EDB (pirn_sql_error has the
- * database's words); PIRN_ELIMIT; PIRN_ECLOSED; PIRN_ENOMEM; PIRN_EAGAIN; PIRN_ETIMEDOUT and PIRN_ECANCELED: a
- * statement under way is interrupted (sqlite3_interrupt) and its connection goes back to the pool when it has stopped.
- * Each call is its own transaction. Answers to ConnectionPool.runQuery. */
+/* Refuse new queries, interrupt those that run, close all connections and free the pool. Parks: yes, until they are
+ * closed; ignores cancellation. Thread: a tasklet. Args: NULL is allowed. */
+PIRN_API void pirn_sql_close(pirn_sql_pool *pool);
+
+/* Connections that are idle now, and tasklets that wait for one: snapshots. Parks: no. Thread: any. */
+PIRN_API size_t pirn_sql_idle_count(const pirn_sql_pool *pool);
+PIRN_API size_t pirn_sql_waiting(const pirn_sql_pool *pool);
+
+/* ---- queries: services/sql_query.c ---- */
+
+/* Run one statement, as a transaction of its own, with `count` parameters for its ?1, ?2, ... Parks: first for a
+ * connection, first come first served, then for the rows. Thread: a tasklet on any worker. Owns: on 0 `*rows` (`rows`
+ * NULL: they are thrown away) is the caller's, for pirn_sql_rows_drop; else it is NULL; `sql` and parameters are
+ * copied. Returns: 0; PIRN_EDB (pirn_sql_error has the database's words); PIRN_ELIMIT (over rows_max rows);
+ * PIRN_ECLOSED (the pool or the runtime closes); PIRN_ENOMEM; PIRN_EAGAIN (always with PIRN_NOW); PIRN_ETIMEDOUT and
+ * PIRN_ECANCELED: the statement is interrupted, and its connection is idle again when it has stopped; a change it made
+ * just before stays; PIRN_ETHREAD. Answers to ConnectionPool.runQuery. */
 PIRN_API int pirn_sql_query(pirn_sql_pool *pool, const char *sql, const pirn_sql_value *parameters, size_t count,
                             pirn_sql_rows **rows, pirn_time deadline);
 
-/* Several statements on one connection as one transaction: committed when `body` returns 0, rolled back otherwise.
- * `body` runs on the connection's thread: it may not call anything of pirn but pirn_sql_step_*. Answers to
- * runInteraction. */
+/* The database's words for the calling tasklet's last PIRN_EDB; "" when there was none. Parks: no. Thread: any; ""
+ * where no tasklet runs. Owns: borrowed, valid until the tasklet's next failure. */
+PIRN_API const char *pirn_sql_error(void);
+
+/* The connection of a transaction. */
 typedef struct pirn_sql_connection pirn_sql_connection;
+
+/* What a transaction does. Parks: it must not, nor call anything of pirn but pirn_sql_step, pirn_sql_rows and value
+ * calls; it may block. Thread: the connection's own. Args: `arg` as given to pirn_sql_transaction. Returns: 0 to
+ * commit; a negative code to roll back. */
 typedef int (*pirn_sql_body)(pirn_sql_connection *connection, void *arg);
+
+/* Run `body` on one connection as one transaction: committed when it returns 0, rolled back otherwise. Parks: as
+ * pirn_sql_query. Thread: a tasklet on any worker. Args: `drop` NULL: `arg` needs none. Owns: `arg` is the
+ * transaction's on every return, and must not be on the caller's stack: after a deadline or cancel `body` may still
+ * run. `drop(arg)` is called once when it is over, here or on the connection's thread. Returns: 0, committed; the
+ * body's negative code (PIRN_EFAILED for a positive one); PIRN_EDB (the database refused to begin or to commit, or the
+ * body has ended the transaction itself); PIRN_ECLOSED, PIRN_ENOMEM, PIRN_EAGAIN, PIRN_ETHREAD as pirn_sql_query;
+ * PIRN_ETIMEDOUT and PIRN_ECANCELED: the body's statement is interrupted, its next ones refused, and all rolled back,
+ * unless the commit was done just before. Answers to ConnectionPool.runInteraction. */
 PIRN_API int pirn_sql_transaction(pirn_sql_pool *pool, pirn_sql_body body, void *arg, pirn_drop_fn drop,
                                   pirn_time deadline);
+
+/* Run one statement of a transaction. Parks: no; it blocks. Thread: the connection's, inside a body. Owns: as
+ * pirn_sql_query. Returns: 0; PIRN_EDB (a body that ends with it leaves the words to pirn_sql_error); PIRN_ELIMIT (over
+ * rows_max rows); PIRN_ENOMEM; PIRN_ECLOSED (nobody waits for this transaction any more, or the pool closes). */
 PIRN_API int pirn_sql_step(pirn_sql_connection *connection, const char *sql, const pirn_sql_value *parameters,
                            size_t count, pirn_sql_rows **rows);
 
-/* The database's words for the calling tasklet's last PIRN_EDB; "" when there was none. Valid until its next query. */
-PIRN_API const char *pirn_sql_error(void);
+/* ---- rows: services/sql_rows.c ---- */
 
-/* The size of a result, and a column's name (borrowed from the rows; "" out of range). Never park. */
+/* How many rows and columns a result has. Parks: no. Thread: any, one at a time, as all calls on rows. */
 PIRN_API size_t pirn_sql_row_count(const pirn_sql_rows *rows);
 PIRN_API size_t pirn_sql_column_count(const pirn_sql_rows *rows);
+
+/* A column's name. Parks: no. Thread: as above. Owns: borrowed from the rows. Returns: "" out of range. */
 PIRN_API const char *pirn_sql_column_name(const pirn_sql_rows *rows, size_t column);
-/* One value; bytes are borrowed from the rows and terminated. Out of range: PIRN_SQL_NULL. */
+
+/* One value. Parks: no. Thread: as above. Owns: its bytes are borrowed from the rows, and terminated. Returns:
+ * PIRN_SQL_NULL out of range. */
 PIRN_API pirn_sql_value pirn_sql_at(const pirn_sql_rows *rows, size_t row, size_t column);
-PIRN_API void pirn_sql_rows_drop(pirn_sql_rows *rows); /* NULL allowed */
 
-/* Connections that are free now, and tasklets that wait for one. Snapshots. */
-PIRN_API size_t pirn_sql_free(const pirn_sql_pool *pool);
-PIRN_API size_t pirn_sql_waiting(const pirn_sql_pool *pool);
-
-/* Refuse new queries, interrupt those that run, close all connections, free. Parks until they are closed; ignores
- * cancellation. NULL allowed. */
-PIRN_API void pirn_sql_close(pirn_sql_pool *pool);
+/* Free a result. Parks: no. Thread: as above. Args: NULL is allowed. */
+PIRN_API void pirn_sql_rows_drop(pirn_sql_rows *rows);
 
 #ifdef __cplusplus
 }

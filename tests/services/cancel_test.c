@@ -115,7 +115,7 @@ static uint64_t count_live(void) {
 
 static void nothing_is_left(const stage *s, uint64_t live_before) {
     pirn_sql_rows *rows;
-    while (pirn_sql_free(s->pool) != 4 || count_live() != live_before) {
+    while (pirn_sql_idle_count(s->pool) != 4 || count_live() != live_before) {
         TEST_CHECK(pirn_sleep_until(pirn_after(PIRN_MILLISECOND)) == 0);
     }
     for (int i = 0; i < 8; i++) { /* every connection of the pool still works */

@@ -128,13 +128,13 @@ static void join(query *self) {
 
 /* The test's time limit ends this when a connection was lost. */
 static void wait_all_free(pirn_sql_pool *pool, size_t connections) {
-    while (pirn_sql_free(pool) != connections) {
+    while (pirn_sql_idle_count(pool) != connections) {
         cr_assert_eq(pirn_sleep_until(pirn_after(PIRN_MILLISECOND)), 0);
     }
 }
 
 static void wait_none_free(pirn_sql_pool *pool) {
-    while (pirn_sql_free(pool) > 0) {
+    while (pirn_sql_idle_count(pool) > 0) {
         pirn_yield();
     }
 }
@@ -332,7 +332,7 @@ static void check_errors(pirn_sql_pool *pool) {
     expect_error(pool, "begin", "pirn_sql_transaction");
     must(pool, "insert into t values (2)");
     cr_assert_eq(number(pool, "select count(*) from t"), 2);
-    cr_assert_eq(pirn_sql_free(pool), 1);
+    cr_assert_eq(pirn_sql_idle_count(pool), 1);
 }
 
 /* Goal: an error is told in words, and leaves a connection that works.
@@ -361,7 +361,7 @@ Test(sql, unhandled_error_is_reported_with_words, .timeout = 30) {
 
 static void check_now(pirn_sql_pool *pool) {
     cr_assert_eq(pirn_sql_query(pool, "select 1", NULL, 0, NULL, PIRN_NOW), PIRN_EAGAIN);
-    cr_assert_eq(pirn_sql_free(pool), 1);
+    cr_assert_eq(pirn_sql_idle_count(pool), 1);
 }
 
 /* Goal: PIRN_NOW never parks, and a query cannot be had without.
@@ -403,7 +403,7 @@ static void check_fifo(pirn_sql_pool *pool) {
         pirn_yield();
     }
     cr_assert_eq(pirn_sql_waiting(pool), WAITERS);
-    cr_assert_eq(pirn_sql_free(pool), 0);
+    cr_assert_eq(pirn_sql_idle_count(pool), 0);
     pirn_cancel(slow.tasklet);
     join(&slow);
     cr_assert_eq(slow.status, PIRN_ECANCELED);
@@ -440,7 +440,7 @@ static void check_gathered(pirn_sql_pool *pool) {
         cr_assert_eq(queries[i].status, 0);
     }
     cr_assert_eq(number(pool, "select count(*) from t"), INSERTS);
-    cr_assert_eq(pirn_sql_free(pool), 4);
+    cr_assert_eq(pirn_sql_idle_count(pool), 4);
 }
 
 /* Goal: writers on several connections wait for each other and none fails.
@@ -716,7 +716,7 @@ static void check_close_leaves_one_file(pirn_sql_pool *unused) {
         running.pool = pool;
         if (round == 1) {
             start(&running, run_query);
-            while (pirn_sql_free(pool) == 2) {
+            while (pirn_sql_idle_count(pool) == 2) {
                 pirn_yield();
             }
         }
