@@ -60,22 +60,44 @@ void pn_http_duration(pirn_time nanoseconds, char *text, size_t text_bytes) {
 
 /* ---- JSON ---- */
 
-/* A string in quotes. Bytes that are no UTF-8 cannot be in it: names come from code, paths (decoded bytes) or types.
- * To be sure, all bytes over 0x7e are written as \u00XX. */
+/* The bytes of the UTF-8 character at `text` (RFC 3629: not longer than need be, no surrogates), 0 when it is none. */
+static size_t utf8_length(const unsigned char *text) {
+    unsigned char first = text[0], low = 0x80, high = 0xbf; /* of the second byte */
+    size_t length = first < 0x80 ? 1 : first >= 0xc2 && first < 0xe0 ? 2 : (first & 0xf0) == 0xe0 ? 3 : 0;
+    if (first >= 0xf0 && first <= 0xf4) {
+        length = 4;
+    }
+    low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : low;
+    high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : high;
+    for (size_t i = 1; i < length; i++) {
+        if (text[i] < low || text[i] > high) {
+            return 0; /* the NUL, too */
+        }
+        low = 0x80;
+        high = 0xbf;
+    }
+    return length;
+}
+
+/* A string in quotes. Names may hold any bytes, and be cut inside a character: what is no UTF-8 becomes U+FFFD. */
 static int print_string(pirn_http_exchange *exchange, const char *text) {
     char quoted[6 * 64 + 3]; /* the longest text of a snapshot is 64 bytes */
     char *at = quoted;
     *at++ = '"';
-    for (; *text && at < quoted + sizeof quoted - 8; text++) {
+    while (*text && at < quoted + sizeof quoted - 8) {
         unsigned char byte = (unsigned char)*text;
-        if (byte == '"' || byte == '\\') {
-            *at++ = '\\';
-            *at++ = (char)byte;
-        } else if (byte < 0x20 || byte > 0x7e) {
-            at += snprintf(at, 7, "\\u%04x", byte);
+        size_t length = utf8_length((const unsigned char *)text);
+        if (length == 0 || byte < 0x20 || byte == 0x7f) {
+            at += snprintf(at, 7, "\\u%04x", length ? byte : 0xfffdu);
+            length = 1;
         } else {
-            *at++ = (char)byte;
+            if (byte == '"' || byte == '\\') {
+                *at++ = '\\';
+            }
+            memcpy(at, text, length);
+            at += length;
         }
+        text += length;
     }
     *at++ = '"';
     return pirn_http_write(exchange, quoted, (size_t)(at - quoted));
