@@ -5,6 +5,9 @@
  */
 #include "http_site.h"
 
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <sqlite3.h>
 
 #define GET_LOCAL(path) "GET " path " HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -177,6 +180,51 @@ Test(http_inspector, json_stands_hostile_names, .timeout = 60) {
 }
 
 /* ---- who may ask ---- */
+
+/* An IPv4 address of this machine that is not loopback; "" when it has none. */
+static char outside_address[INET_ADDRSTRLEN];
+
+static void find_outside_address(void) {
+    struct ifaddrs *all;
+    if (getifaddrs(&all) != 0) {
+        return;
+    }
+    for (const struct ifaddrs *one = all; one; one = one->ifa_next) {
+        bool usable = (one->ifa_flags & IFF_UP) && !(one->ifa_flags & IFF_LOOPBACK);
+        if (usable && one->ifa_addr && one->ifa_addr->sa_family == AF_INET) {
+            const struct sockaddr_in *address = (const void *)one->ifa_addr;
+            (void)inet_ntop(AF_INET, &address->sin_addr, outside_address, sizeof outside_address);
+        }
+    }
+    freeifaddrs(all);
+}
+
+static int inspect_from_outside(void *arg) {
+    (void)arg;
+    site s;
+    client c;
+    site_open_at(&s, "0.0.0.0:0", NULL);
+    client_open_at(&c, outside_address, s.port);
+    expect_status(&c, GET_LOCAL("/debug/pirn/"), 403);
+    expect_status(&c, GET_LOCAL("/debug/pirn/?format=json"), 403);
+    expect_status(&c, GET_LOCAL("/debug/pirn"), 403);
+    expect_status(&c, GET_LOCAL("/local"), 403);
+    expect_status(&c, GET_LOCAL("/hello"), 200);
+    client_close(&c);
+    expect_status_alone(&s, GET_LOCAL("/debug/pirn/"), 200); /* the same server, from here */
+    site_close(&s);
+    return 0;
+}
+
+/* Goal: a server that the network reaches shows its inside to this machine only. Method: listen on all addresses, and
+ *       come from another one than loopback, with a Host field that would pass. */
+Test(http_inspector, refuses_peers_from_outside, .timeout = 60) {
+    find_outside_address();
+    if (!outside_address[0]) {
+        cr_skip_test("this machine has no IPv4 address but loopback");
+    }
+    run_everywhere(inspect_from_outside);
+}
 
 static int inspect_by_host(void *arg) {
     (void)arg;

@@ -154,7 +154,7 @@ static inline int fields(pirn_http_exchange *exchange, void *context) {
     return pirn_http_print(exchange, "%s %s %s", one, two, pirn_http_header(exchange, "x-three"));
 }
 
-static inline void site_open(site *s, const pirn_http_options *options) {
+static inline void site_open_at(site *s, const char *address, const pirn_http_options *options) {
     static const struct {
         const char *method, *path;
         unsigned flags;
@@ -183,9 +183,13 @@ static inline void site_open(site *s, const pirn_http_options *options) {
             pirn_http_route(s->server, routes[i].method, routes[i].path, routes[i].flags, routes[i].handler, NULL), 0);
     }
     cr_assert_eq(pirn_http_inspector(s->server, "/debug/pirn/"), 0);
-    cr_assert_eq(pirn_listen("127.0.0.1:0", NULL, &listener), 0);
+    cr_assert_eq(pirn_listen(address, NULL, &listener), 0);
     s->port = pirn_listener_port(listener);
     cr_assert_eq(pirn_http_serve(s->server, listener), 0);
+}
+
+static inline void site_open(site *s, const pirn_http_options *options) {
+    site_open_at(s, "127.0.0.1:0", options);
 }
 
 static inline void site_close(site *s) {
@@ -217,13 +221,17 @@ typedef struct response {
     bool complete; /* false: the connection ended inside the body */
 } response;
 
-static inline void client_open(client *c, const site *s) {
+static inline void client_open_at(client *c, const char *host, int port) {
     char address[32];
-    snprintf(address, sizeof address, "127.0.0.1:%d", s->port);
+    snprintf(address, sizeof address, "%s:%d", host, port);
     memset(c, 0, sizeof *c);
     c->capacity = 1 << 16;
     c->bytes = malloc(c->capacity);
     cr_assert_eq(pirn_connect(address, &c->socket, pirn_after(PATIENCE)), 0);
+}
+
+static inline void client_open(client *c, const site *s) {
+    client_open_at(c, "127.0.0.1", s->port);
 }
 
 static inline void client_close(client *c) {
