@@ -3,70 +3,12 @@
  * What: promises about the whole program, looked at from outside, in the real pirn-web: idle costs nothing, and which
  *       threads there are.
  */
-#include <arpa/inet.h>
-#include <dirent.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "program.h"
 
-#include "test.h"
+#include <dirent.h>
+#include <sys/resource.h>
 
 #define CONNECTIONS 1000
-
-typedef struct program {
-    pid_t pid;
-    int port;
-} program;
-
-/* Start pirn-web with `flags` (NULL-terminated) on a free port, and wait until it serves. */
-static program start(const char *const flags[]) {
-    const char *arguments[32] = {PIRN_BUILD_DIR "/pirn-web", "--listen", "127.0.0.1:0"};
-    for (int i = 0; flags[i]; i++) {
-        arguments[3 + i] = flags[i];
-        cr_assert(i < 28);
-    }
-    int ends[2];
-    cr_assert(pipe2(ends, O_CLOEXEC) == 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* it must not outlive a failed test */
-        dup2(ends[1], STDOUT_FILENO);
-        execv(arguments[0], (char *const *)(uintptr_t)arguments);
-        _exit(127);
-    }
-    close(ends[1]);
-    FILE *out = fdopen(ends[0], "r");
-    program p = {.pid = pid};
-    cr_assert(fscanf(out, "listening on http://127.0.0.1:%d", &p.port) == 1);
-    fclose(out);
-    return p;
-}
-
-static void stop(program p) {
-    int status;
-    kill(p.pid, SIGTERM);
-    cr_assert(waitpid(p.pid, &status, 0) == p.pid);
-    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "it ended with status %x", status);
-}
-
-static int connect_to(int port) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    cr_assert(fd >= 0);
-    cr_assert(connect(fd, (struct sockaddr *)&address, sizeof address) == 0);
-    return fd;
-}
-
-static void ask(int fd, const char *path) {
-    char text[128];
-    int length = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
-    cr_assert(write(fd, text, (size_t)length) == length);
-}
 
 static void read_hello(int fd) {
     char text[1024];
@@ -115,42 +57,54 @@ static void raise_limit(void) {
     cr_assert(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 }
 
+/* What the program uses of the processor in ten seconds; -1 when the kernel does not tell. */
+static int64_t idle_cost_ns(program p) {
+    sleep(3); /* what the start and the requests left to do is over then */
+    int64_t before = cpu_ns(p.pid);
+    sleep(10);
+    int64_t after = cpu_ns(p.pid);
+    return before < 0 || after < 0 ? -1 : after - before;
+}
+
+/* Where the cost of idling is not to be measured, the connections are made and used all the same: what breaks with a
+ * thousand of them is then told. */
 static void stay_idle(const char *const flags[]) {
     static int fds[CONNECTIONS];
     raise_limit();
-    program p = start(flags);
+    program p = program_start(flags);
     for (int i = 0; i < CONNECTIONS; i++) {
-        fds[i] = connect_to(p.port);
-        ask(fds[i], "/hello");
+        fds[i] = program_connect(p);
+        program_ask(fds[i], "/hello");
         read_hello(fds[i]);
     }
-    sleep(3); /* what the start and the requests left to do is over then */
-    int64_t before = cpu_ns(p.pid);
-    unsigned seconds = (unsigned)pirn_test_count(10, 1);
-    sleep(seconds);
-    int64_t used = cpu_ns(p.pid) - before;
-    fprintf(stderr, "%s %s %s: %u s idle with %d connections cost %lld us of CPU\n", flags[1], flags[2] ? flags[2] : "",
-            flags[2] ? flags[3] : "", seconds, CONNECTIONS, (long long)used / 1000);
-    /* The promise is of the program as it is shipped; instrumented ones only print. */
-    cr_assert(seconds < 10 || before < 0 || used < 10 * 1000 * 1000, "%lld ns", (long long)used);
+    int64_t used = pirn_test_keeps_time() ? idle_cost_ns(p) : -1;
     for (int i = 0; i < CONNECTIONS; i++) {
-        ask(fds[i], "/hello"); /* they still live */
+        program_ask(fds[i], "/hello"); /* they still live */
         read_hello(fds[i]);
         close(fds[i]);
     }
-    stop(p);
+    program_stop(p);
+    if (!pirn_test_keeps_time()) {
+        cr_skip_test("the CPU time of idling is a promise of the release build");
+    }
+    if (used < 0) {
+        cr_skip_test("the kernel tells no CPU time (/proc/PID/task/TID/schedstat)");
+    }
+    fprintf(stderr, "%s %s: 10 s idle with %d connections cost %lld us of CPU\n", flags[1], flags[2] ? flags[3] : "",
+            CONNECTIONS, (long long)used / 1000);
+    cr_assert(used < 10 * 1000 * 1000, "%lld ns", (long long)used);
 }
 
 Test(promises, idle_costs_nothing_reactor_performs, .timeout = 120) {
     /* Goal: 1,000 parked keep-alive connections for 10 s cost under 10 ms of CPU in all (rule 8).
      * Method: the kernel's own count of what every thread of the program ran. */
-    const char *const flags[] = {"--mode", "threaded", "--poll", "reactor", NULL};
+    const char *const flags[] = {"--mode", "threaded", "--poll", "reactor", "--workers", "2", NULL};
     stay_idle(flags);
 }
 
 Test(promises, idle_costs_nothing_workers_perform, .timeout = 120) {
     /* Goal and method: as above, with the workers' own readiness sets. */
-    const char *const flags[] = {"--mode", "threaded", "--poll", "worker", NULL};
+    const char *const flags[] = {"--mode", "threaded", "--poll", "worker", "--workers", "2", NULL};
     stay_idle(flags);
 }
 
@@ -217,17 +171,18 @@ static void fetch_many(const char *mode, const char *poll) {
     char target[64];
     int silent = listen_silently(&silent_port);
     snprintf(target, sizeof target, "http://127.0.0.1:%d/", silent_port);
-    const char *const flags[] = {"--mode",        mode,   "--poll", poll, "--http-probability", "1",
-                                 "--http-target", target, NULL};
-    program p = start(flags);
     bool single = strcmp(mode, "single") == 0;
-    int warm = connect_to(p.port);
-    ask(warm, "/"); /* the database's threads are there when its first request has passed them */
+    const char *const flags[] = {
+        "--mode", mode,        "--poll",           poll, "--http-probability", "1", "--http-target",
+        target,   "--workers", single ? "1" : "2", NULL};
+    program p = program_start(flags);
+    int warm = program_connect(p);
+    program_ask(warm, "/"); /* the database's threads are there when its first request has passed them */
     read_until_fetch(warm);
     int before = count_threads(p.pid, single);
     for (int i = 0; i < 100; i++) {
-        fds[i] = connect_to(p.port);
-        ask(fds[i], "/");
+        fds[i] = program_connect(p);
+        program_ask(fds[i], "/");
     }
     for (int i = 0; i < 100; i++) {
         read_until_fetch(fds[i]);
@@ -238,7 +193,7 @@ static void fetch_many(const char *mode, const char *poll) {
     }
     close(warm);
     close(silent);
-    stop(p);
+    program_stop(p);
 }
 
 Test(promises, fetches_add_no_thread_threaded, .timeout = 120) {

@@ -39,4 +39,20 @@ static inline uint64_t pirn_test_count(uint64_t whole, uint64_t least) {
     return count < least ? least : count;
 }
 
+/* Whether this run may take long (PIRN_TEST_LONG=1): then counts that promise much are met whole. */
+static inline bool pirn_test_is_long(void) {
+    const char *text = getenv("PIRN_TEST_LONG");
+    return text && strcmp(text, "1") == 0;
+}
+
+/* Whether promises about time are asserted here: in the build that is shipped. Others are slower by what they check,
+ * and only print. */
+static inline bool pirn_test_keeps_time(void) {
+#ifdef NDEBUG
+    return pirn_test_count(2, 1) == 2;
+#else
+    return false;
+#endif
+}
+
 #endif
