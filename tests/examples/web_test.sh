@@ -9,7 +9,7 @@
 set -u
 build=${1:-${PIRN_BUILD_DIR:-build/release}}
 web=$build/pirn-web
-parts=${2:-'pages chat crowd slow_reader stream mix'}
+parts=${2:-'pages chat crowd slow_reader stream'}
 work=$(mktemp -d)
 divisor=${PIRN_TEST_DIVISOR:-1}
 server=''
@@ -418,27 +418,6 @@ test_stream() {
         wait_for parked_is $((before - 2))
     stop
     check "$config/stream_exit_is_0" "exit $code" test "$code" -eq 0
-}
-
-# The seed's mix with its own odds in a closed loop: no request fails, none stalls, and some meet in the chat.
-test_mix() {
-    start_for "$config/mix" --chat-deadline 50 "$@" || return
-    each=$((200 / divisor + 10))
-    clients=''
-    for client in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        curl -s --max-time 200 "$url/?[1-$each]" >"$work/mix.$client" &
-        clients="$clients $!"
-    done
-    # shellcheck disable=SC2086
-    wait $clients
-    total=$((20 * each))
-    ends=$(cat "$work"/mix.* | grep -c '</html>')
-    check "$config/mix_of_twenty_clients_never_stalls" "$ends of $total pages" test "$ends" -eq $total
-    check "$config/mix_meets_in_the_chat" 'nobody met' \
-        sh -c "cat '$work'/mix.* | grep -q 'hi from [0-9]* (and to other -*[0-9]* chaps)'"
-    rm -f "$work"/mix.*
-    stop
-    check "$config/mix_exit_is_0" "exit $code: $(head -n 2 "$work/err")" test "$code" -eq 0
 }
 
 flags_of() { # CONFIG
