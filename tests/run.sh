@@ -7,13 +7,19 @@
 # For each test one line, "ok NAME", "not ok NAME - why" or "skip NAME - why", goes to BUILD_DIR/logs/results. On
 # stdout: a line per program, and the whole output of one that failed. PATTERN limits it to programs whose name it
 # matches (a grep). The exit status says nothing: the lines do.
+#
+# Environment: PIRN_TEST_DIVISOR=N: long counts are divided by N (./dev test sets it for each build).
+# PIRN_TEST_LONG=1: tests of the whole program last minutes where they else last seconds: loads of 10 s, 100,000
+# requests of the seeds' mix (divided, too). PIRN_TEST_LIMIT_S=N: after N seconds a test that names no limit has failed.
 set -u
 build=$(cd "$1" && pwd)
 pattern=${2:-.}
 here=$(cd "$(dirname "$0")" && pwd)
 preset=$(basename "$build")
 logs=$build/logs
-limit_s=${PIRN_TEST_LIMIT_S:-240}
+limit_s=240
+[ "${PIRN_TEST_LONG:-0}" != 1 ] || limit_s=1200
+limit_s=${PIRN_TEST_LIMIT_S:-$limit_s}
 export PIRN_TEST_LIMIT_S="$limit_s"
 jobs=$(nproc)
 
