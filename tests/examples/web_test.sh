@@ -5,7 +5,8 @@
 # web_test.sh BUILD_DIR [PARTS]: drive the real pirn-web with curl in its three configurations: threaded with the
 # reactor's and with the workers' policy, and single. Prints "ok NAME", "not ok NAME - why" or "skip NAME - why" lines,
 # then the count.
-# Nothing here asserts a time; waits are polled, with a limit that only a failure meets.
+# One time is asserted, and in the release build only: from SIGTERM to the exit, 5 seconds, as --help promises. All
+# other waits are polled, with a limit that only a failure meets.
 set -u
 build=${1:-${PIRN_BUILD_DIR:-build/release}}
 web=$build/pirn-web
@@ -17,6 +18,12 @@ helpers=''
 failed_count=0
 passed_count=0
 skipped_count=0
+exit_ms_max=5000
+slowest_exit_ms=0
+keeps_time=no
+if [ "$divisor" -eq 1 ] && grep -q '^CMAKE_BUILD_TYPE:.*=Release' "$build/CMakeCache.txt"; then
+    keeps_time=yes
+fi
 
 clean_up() {
     # shellcheck disable=SC2086 # one id per word
@@ -87,16 +94,31 @@ start_for() { # NAME FLAGS...
     start "$@" || { not_ok "$wanted_for" "did not start: $(cat "$work/err")"; return 1; }
 }
 
-# SIGTERM, then the exit code in $code. A program that does not end is killed: code 137.
+now_ms() {
+    echo $(($(date +%s%N) / 1000000))
+}
+
+# SIGTERM, then the exit code in $code and how long it took in $exit_ms. A program that does not end is killed: code 137.
 stop() {
+    asked_ms=$(now_ms)
     kill -TERM "$server"
     (sleep 30; kill -9 "$server") 2>/dev/null &
     watchdog=$!
     wait "$server"
     code=$?
+    exit_ms=$(($(now_ms) - asked_ms))
+    [ $exit_ms -le $slowest_exit_ms ] || slowest_exit_ms=$exit_ms
     kill "$watchdog" 2>/dev/null
     wait "$watchdog" 2>/dev/null
     server=''
+}
+
+check_exit_time() { # NAME MILLISECONDS
+    if [ $keeps_time = yes ]; then
+        check "$1" "$2 ms" test "$2" -le $exit_ms_max
+    else
+        echo "# $1: $2 ms"
+    fi
 }
 
 # What the program says and how it exits, when it does not serve.
@@ -450,6 +472,7 @@ test_stuck() {
         server=$(cat "$work/stuck.$config")
         stop
         check "$config/drain_ends_those_who_wait_for_ever" "exit $code" test "$code" -eq 0
+        check_exit_time "$config/drain_of_those_who_wait_for_ever_takes_5_s_at_most" "$exit_ms"
     done
 }
 
@@ -470,5 +493,6 @@ for config in reactor worker single; do
         "test_$part" $(flags_of $config)
     done
 done
+check_exit_time slowest_exit_takes_5_s_at_most $slowest_exit_ms
 echo "$passed_count passed, $failed_count failed, $skipped_count skipped"
 [ $failed_count -eq 0 ]
