@@ -75,9 +75,19 @@ static void wait_until(atomic_uint *count, unsigned goal) {
     }
 }
 
-/* One client that asks for `path`, waits until its request is parked, and vanishes. Returns how long the request then
- * lived. */
-static int64_t vanish(const stage *s, const char *path, unsigned number) {
+/* Tasklets of all workers. Not those that are parked: what has ended is neither, and those that are about to end or to
+ * look round would make the count waver. */
+static uint64_t count_live(void) {
+    pirn_snapshot *snapshot;
+    TEST_CHECK(pirn_inspect(0, &snapshot, PIRN_FOREVER) == 0);
+    uint64_t live = snapshot->live;
+    pirn_snapshot_drop(snapshot);
+    return live;
+}
+
+/* One client that asks for `path`, waits until its request is parked, and vanishes. Returns how long all that was
+ * parked for it then lived: the request, its connection, and the connection of its fetch at the silent server. */
+static int64_t vanish(const stage *s, const char *path, unsigned number, uint64_t live_before) {
     char text[128];
     pirn_socket client;
     TEST_CHECK(pirn_connect(s->address, &client, PIRN_FOREVER) == 0);
@@ -89,28 +99,27 @@ static int64_t vanish(const stage *s, const char *path, unsigned number) {
     pirn_time begun = pirn_now();
     TEST_CHECK(pirn_close(client) == 0);
     wait_until(&ended, number + 1);
+    while (count_live() != live_before) {
+        TEST_CHECK(pirn_sleep_until(pirn_after(20 * PIRN_MICROSECOND)) == 0);
+    }
     return pirn_now() - begun;
 }
 
-static void vanish_often(const stage *s, const char *path) {
-    uint64_t rounds = pirn_test_count(1000, 30);
+/* One in a hundred may be late: tests run side by side, and a thread that is not given the processor for a while is the
+ * machine's delay, not ours. A cancel that got lost would not be late: it never ends. */
+static void vanish_often(const stage *s, const char *path, uint64_t live_before) {
+    uint64_t rounds = pirn_test_count(1000, 30), late = 0;
     int64_t longest = 0;
     atomic_store(&entered, 0);
     atomic_store(&ended, 0);
     for (unsigned i = 0; i < rounds; i++) {
-        int64_t took = vanish(s, path, i);
+        int64_t took = vanish(s, path, i, live_before);
         longest = took > longest ? took : longest;
+        late += took > 100 * PIRN_MILLISECOND;
     }
-    fprintf(stderr, "%s: %u clients vanished; the slowest cancel took %lld us\n", path, (unsigned)rounds,
-            (long long)longest / 1000);
-}
-
-static uint64_t count_live(void) {
-    pirn_snapshot *snapshot;
-    TEST_CHECK(pirn_inspect(0, &snapshot, PIRN_FOREVER) == 0);
-    uint64_t live = snapshot->live;
-    pirn_snapshot_drop(snapshot);
-    return live;
+    fprintf(stderr, "%s: %u clients vanished; the slowest cancel took %lld us, %u took over 100 ms\n", path,
+            (unsigned)rounds, (long long)longest / 1000, (unsigned)late);
+    TEST_CHECK(!pirn_test_keeps_time() || late <= rounds / 100);
 }
 
 static void nothing_is_left(const stage *s, uint64_t live_before) {
@@ -140,9 +149,9 @@ static int everywhere_parked(void *arg) {
     TEST_CHECK(pirn_listen("127.0.0.1:0", NULL, &listener) == 0 && pirn_http_serve(server, listener) == 0);
     snprintf(s.address, sizeof s.address, "127.0.0.1:%d", pirn_listener_port(listener));
     uint64_t live_before = count_live();
-    vanish_often(&s, "/sql");
-    vanish_often(&s, "/http");
-    vanish_often(&s, "/chat");
+    vanish_often(&s, "/sql", live_before);
+    vanish_often(&s, "/http", live_before);
+    vanish_often(&s, "/chat", live_before);
     nothing_is_left(&s, live_before);
     pirn_http_server_close(server, pirn_after(PIRN_SECOND));
     pirn_listener_close(s.silent);
@@ -152,8 +161,8 @@ static int everywhere_parked(void *arg) {
 }
 
 Test(cancel, vanished_client_frees_all_it_held, .timeout = 240) {
-    /* Goal: the three parks of the seeds' page under 1,000 vanishing clients each: all cancelled, nothing leaks (rules
-     * 4, 17).
+    /* Goal: the three parks of the seeds' page under 1,000 vanishing clients each: all cancelled and gone within
+     *       100 ms, nothing leaks (rules 4, 17).
      * Method: a real database with a statement of ten seconds, a server that never answers, a chat where nobody
      *       speaks. */
     char folder[] = "/tmp/pirn-cancel-XXXXXX", path[64];
