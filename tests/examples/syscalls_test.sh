@@ -24,10 +24,12 @@ wait_for() { # FILE TEXT
     done
 }
 
-# Trace one run; $work/calls gets "THREAD-NAME CALL" for each call on a socket.
+# Trace one run; $work/calls gets "THREAD-NAME CALL" for each call on a connection or a listener. With -yy strace says
+# what a descriptor is: "read(12<TCP:[127.0.0.1:8080->127.0.0.1:39412]>, ...". Doorbells, readiness sets, the database
+# and pipes are other kinds.
 trace() { # FLAGS...
     : >"$work/out"
-    strace -f -o "$work/trace" -e trace=read,write,readv,writev,recvfrom,sendto,recvmsg,sendmsg,accept,accept4 \
+    strace -f -yy -o "$work/trace" -e trace=read,write,readv,writev,recvfrom,sendto,recvmsg,sendmsg,accept,accept4 \
         "$build/pirn-web" --listen 127.0.0.1:0 --http-probability 0 --chat-probability 0 "$@" \
         >"$work/out" 2>"$work/err" &
     tracer=$!
@@ -43,7 +45,7 @@ trace() { # FLAGS...
     kill -TERM "$server"
     wait "$tracer"
     awk 'NR == FNR { name[$1] = $2; next }
-         /(recvfrom|sendto|recvmsg|sendmsg|accept4?|readv|writev)\(/ {
+         $2 ~ /^[a-z0-9]+\([0-9]+<(TCP|TCPv6|socket):/ {
              split($2, call, "("); print name[$1], call[1]
          }' \
         "$work/names" "$work/trace" >"$work/calls"
