@@ -311,26 +311,38 @@ test_pages() {
     check "$config/stderr_is_silent" "$(head -n 3 "$work/err")" test ! -s "$work/err"
 }
 
-# Two readers, and on two workers when there are two; then errors of the post.
+# On how many workers the chat's readers live.
+count_readers_workers() {
+    get '/debug/pirn/?format=json' | grep -oE '"name":"GET /chat/events"[^}]*' | grep -oE '"worker":[0-9]+' | sort -u |
+        wc -l
+}
+
+# Four readers, and more until they live on all workers: where each worker accepts for itself, chance decides. Then
+# errors of the post.
 test_chat() {
     start_for "$config/chat" "$@" || return
-    for reader in 1 2 3 4; do
-        curl -sN "$url/chat/events" >"$work/events.$reader" &
-        readers="${readers:-} $!"
+    workers=2
+    [ "$config" != single ] || workers=1
+    readers=''
+    count=0
+    while [ $count -lt 4 ] || { [ $count -lt 40 ] && [ "$(count_readers_workers)" -lt $workers ]; }; do
+        count=$((count + 1))
+        curl -sN "$url/chat/events" >"$work/events.$count" &
+        readers="$readers $!"
+        helpers="$helpers $!"
+        wait_for has "$work/events.$count" ': welcome'
     done
-    helpers="$helpers $readers"
-    for reader in 1 2 3 4; do
-        wait_for has "$work/events.$reader" ': welcome'
-    done
+    check "$config/chat_readers_live_on_all_workers" "$(count_readers_workers) workers, $count readers" \
+        test "$(count_readers_workers)" -eq $workers
     code=$(get /chat -o /dev/null -w '%{http_code}' --data-urlencode 'message=<b>woad & madder</b>
 second line')
     check "$config/chat_post_answers_204" "$code" test "$code" = 204
     heard=0
-    for reader in 1 2 3 4; do
+    for reader in $(seq 1 $count); do
         wait_for has "$work/events.$reader" 'data: <b>woad & madder</b>' &&
             wait_for has "$work/events.$reader" 'data: second line' && heard=$((heard + 1))
     done
-    check "$config/chat_message_reaches_every_reader" "$heard of 4" test $heard -eq 4
+    check "$config/chat_message_reaches_every_reader" "$heard of $count" test $heard -eq $count
     check "$config/chat_post_without_message_is_400" 'other' \
         test "$(get /chat -o /dev/null -w '%{http_code}' -d 'other=1')" = 400
     for bad in %ff %c3 %c0%af %ed%a0%80 %f4%90%80%80 a%80 %e2%82; do
@@ -350,12 +362,12 @@ second line')
     before=$(parked)
     # shellcheck disable=SC2086
     kill -9 $readers
-    check "$config/chat_readers_that_left_are_gone" "parked $(parked), was $before" wait_for parked_is "$((before - 8))"
-    curl -sN "$url/chat/events" >"$work/events.5" &
+    check "$config/chat_readers_that_left_are_gone" "parked $(parked), was $before" \
+        wait_for parked_is "$((before - 2 * count))"
+    curl -sN "$url/chat/events" >"$work/events.last" &
     helpers="$helpers $!"
-    wait_for has "$work/events.5" ': welcome'
+    wait_for has "$work/events.last" ': welcome'
     stop
-    readers=''
     check "$config/drain_ends_open_event_streams" "exit $code: $(cat "$work/err")" test "$code" -eq 0
 }
 
