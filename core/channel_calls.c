@@ -99,6 +99,8 @@ void pn_channel_release(pirn_channel *channel) {
 static void lock(pirn_channel *channel) {
     if (channel->shared) {
         pn_below->lock(&channel->lock);
+    } else {
+        PN_DCHECK(channel->home == pn_sched_self());
     }
 }
 

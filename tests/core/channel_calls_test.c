@@ -3,7 +3,9 @@
  * What: a channel's life and its buffer: create, sizes, close, destroy, drop, and the questions one can ask.
  * Threads: one, in virtual time.
  */
-#include "core_test.h"
+#include "child.h"
+
+#include <pthread.h>
 
 static pirn_channel *channel;
 static int dropped[16];
@@ -440,4 +442,70 @@ static int main_ping_pong(void *arg) {
  * Method: two channels, an echo tasklet; the leak check watches. */
 Test(channel_calls, ping_pong_keeps_every_value) {
     cr_assert_eq(run_alone(main_ping_pong), 0);
+}
+
+/* ---- a local channel elsewhere ---- */
+
+static void *send_elsewhere(void *arg) {
+    (void)pirn_send(arg, &(int){1}, PIRN_NOW);
+    return NULL;
+}
+
+static void *receive_elsewhere(void *arg) {
+    int value;
+    (void)pirn_recv(arg, &value, PIRN_NOW);
+    return NULL;
+}
+
+static void *count_elsewhere(void *arg) {
+    (void)pirn_channel_balance(arg);
+    return NULL;
+}
+
+static void *close_elsewhere(void *arg) {
+    pirn_channel_close(arg);
+    return NULL;
+}
+
+static void *(*elsewhere)(void *channel);
+
+static int main_of_local(void *arg) {
+    pthread_t other;
+    pirn_channel_options options;
+    pirn_channel_options_init(&options);
+    options.flags = *(unsigned *)arg;
+    channel = pirn_channel_create_with(sizeof(int), 1, &options);
+    cr_assert_eq(pthread_create(&other, NULL, elsewhere, channel), 0);
+    pthread_join(other, NULL);
+    pirn_channel_destroy(channel);
+    return 0;
+}
+
+static void use_local_elsewhere(void) {
+    (void)pn_alone_run(main_of_local, &(unsigned){PIRN_CHANNEL_LOCAL});
+}
+
+static void use_shared_elsewhere(void) {
+    (void)pn_alone_run(main_of_local, &(unsigned){0});
+}
+
+/* Goal: a local channel, which has no lock, used on another thread is told in one line and ends the program where such
+ *       checks are compiled in: not in release.
+ * Method: a child whose second thread sends, receives, counts and closes; a shared channel may be used so. */
+Test(channel_calls, local_channel_used_elsewhere_aborts) {
+#ifdef NDEBUG
+    cr_skip_test("the check is of debug builds");
+#endif
+    void *(*const uses[])(void *) = {send_elsewhere, receive_elsewhere, count_elsewhere, close_elsewhere};
+    for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
+        elsewhere = uses[i];
+        child_end end = run_child(use_shared_elsewhere);
+        cr_assert(WIFEXITED(end.status) && WEXITSTATUS(end.status) == 0, "use %zu: %s", i, end.text);
+        free(end.text);
+        end = run_child(use_local_elsewhere);
+        expect_said(&end, "assertion failed: channel->home == pn_sched_self()\n");
+        cr_assert_eq(count_of(end.text, "pirn: "), 1);
+        expect_killed(&end, SIGABRT);
+        free(end.text);
+    }
 }
