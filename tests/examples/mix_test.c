@@ -3,8 +3,8 @@
  * What: the seeds' own mix of requests in the real pirn-web: twenty clients, each asking again as soon as it was
  *       answered. No request fails, none stalls, and some of them meet in the chat.
  *
- * Each client is a thread with one blocking connection, and reads its answers as strictly as a parser would: an answer
- * that is cut, or that does not end where its framing says, is a failed request.
+ * Each client is a thread with one blocking connection at a time, and reads its answers as strictly as a parser would:
+ * an answer that is cut, or that does not end where its framing says, is a failed request.
  */
 #include "program.h"
 
@@ -17,7 +17,9 @@
 
 typedef struct client {
     pthread_t thread;
-    int fd;
+    program server;
+    FILE *in;     /* of its connection; NULL: the server has closed the last one in good order   */
+    bool closing; /* the answer being read says that it is the connection's last               */
     uint64_t wanted, answered, met;
     int64_t slowest_ms;
     const char *failure; /* NULL: none */
@@ -36,7 +38,8 @@ static bool read_line(FILE *in, char line[LINE_BYTES]) {
     return true;
 }
 
-static const char *read_head(FILE *in) {
+static const char *read_head(client *c) {
+    FILE *in = c->in;
     char line[LINE_BYTES];
     bool chunked = false;
     if (!read_line(in, line)) {
@@ -50,6 +53,7 @@ static const char *read_head(FILE *in) {
             return "the head is cut";
         }
         chunked = chunked || strcasecmp(line, "Transfer-Encoding: chunked") == 0;
+        c->closing = c->closing || strcasecmp(line, "Connection: close") == 0;
     } while (line[0]);
     return chunked ? NULL : "not chunked";
 }
@@ -80,18 +84,8 @@ static const char *read_chunks(FILE *in, char page[CHUNK_BYTES]) {
     }
 }
 
-/* One request. NULL, or what is wrong with its answer. */
-static const char *ask_for_page(client *c, FILE *in) {
-    static const char request[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n", ending[] = "</html>\n";
-    char page[CHUNK_BYTES];
-    if (send(c->fd, request, sizeof request - 1, MSG_NOSIGNAL) != (ssize_t)sizeof request - 1) {
-        return "the request could not be sent";
-    }
-    const char *failure = read_head(in);
-    failure = failure ? failure : read_chunks(in, page);
-    if (failure) {
-        return failure;
-    }
+static const char *check_page(client *c, const char *page) {
+    static const char ending[] = "</html>\n";
     size_t length = strlen(page), ending_length = sizeof ending - 1;
     if (length < ending_length || strcmp(page + length - ending_length, ending) != 0) {
         return "the page does not end as it should";
@@ -103,17 +97,51 @@ static const char *ask_for_page(client *c, FILE *in) {
     return NULL;
 }
 
+/* A read that gets no byte for so long as makes a stall fails, and with it the request. */
+static void connect_client(client *c) {
+    int fd = program_connect(c->server);
+    cr_assert(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){.tv_sec = STALL_S}, sizeof(struct timeval)) ==
+              0);
+    c->in = fdopen(fd, "r");
+    c->closing = false;
+}
+
+/* After an answer that said so, the server closes: nothing more may come. It does so after 1,000. */
+static const char *end_connection(client *c) {
+    bool ended = fgetc(c->in) == EOF && feof(c->in);
+    fclose(c->in);
+    c->in = NULL;
+    return ended ? NULL : "the server did not close as it said";
+}
+
+/* One request. NULL, or what is wrong with its answer. */
+static const char *ask_for_page(client *c) {
+    static const char request[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    char page[CHUNK_BYTES];
+    if (!c->in) {
+        connect_client(c);
+    }
+    if (send(fileno(c->in), request, sizeof request - 1, MSG_NOSIGNAL) != (ssize_t)sizeof request - 1) {
+        return "the request could not be sent";
+    }
+    const char *failure = read_head(c);
+    failure = failure ? failure : read_chunks(c->in, page);
+    failure = failure ? failure : check_page(c, page);
+    return !failure && c->closing ? end_connection(c) : failure;
+}
+
 static void *ask_again_and_again(void *arg) {
     client *c = arg;
-    FILE *in = fdopen(c->fd, "r");
     while (!c->failure && c->answered < c->wanted) {
         int64_t begun = program_clock_ms();
-        c->failure = ask_for_page(c, in);
+        c->failure = ask_for_page(c);
         int64_t took_ms = program_clock_ms() - begun;
         c->slowest_ms = took_ms > c->slowest_ms ? took_ms : c->slowest_ms;
         c->answered += !c->failure;
     }
-    fclose(in);
+    if (c->in) {
+        fclose(c->in);
+    }
     return NULL;
 }
 
@@ -123,10 +151,7 @@ static void run_mix(const char *const flags[]) {
     int64_t begun = program_clock_ms(), slowest_ms = 0;
     program p = program_start(flags);
     for (int i = 0; i < CLIENTS; i++) {
-        clients[i] = (client){.fd = program_connect(p), .wanted = total / CLIENTS};
-        /* A read that gets no byte for so long fails, and with it the request. */
-        cr_assert(setsockopt(clients[i].fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){.tv_sec = STALL_S},
-                             sizeof(struct timeval)) == 0);
+        clients[i] = (client){.server = p, .wanted = total / CLIENTS};
         cr_assert(pthread_create(&clients[i].thread, NULL, ask_again_and_again, &clients[i]) == 0);
     }
     for (int i = 0; i < CLIENTS; i++) {
