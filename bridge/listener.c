@@ -166,10 +166,12 @@ int pirn_listener_port(const pirn_listener *listener) {
 }
 
 void pn_listener_limit(pirn_listener *listener, unsigned connections_max) {
+    lock_registry();
     bool lower = listener->connections_max == 0 || connections_max < listener->connections_max;
-    if (lower && !listener->serving) { /* its acceptors read it */
+    if (lower && listener->state == BOUND) { /* else its acceptors read it */
         listener->connections_max = connections_max;
     }
+    unlock_registry();
 }
 
 /* ---- connections ---- */

@@ -98,7 +98,7 @@ now_ms() {
     echo $(($(date +%s%N) / 1000000))
 }
 
-# SIGTERM, then the exit code in $code and how long it took in $exit_ms. A program that does not end is killed: code 137.
+# SIGTERM, then the exit code in $code and how long it took in $exit_ms. A program that does not end is killed: 137.
 stop() {
     asked_ms=$(now_ms)
     kill -TERM "$server"

@@ -231,7 +231,7 @@ static int sql(void *arg) {
         (void)fault_expect(fault_end(&slow), PIRN_ECANCELED);
     }
     /* The connection of the cancelled one comes back when its statement has stopped. */
-    for (pirn_time until = FAULT_PATIENCE; pirn_sql_free(pool) < 2;) {
+    for (pirn_time until = FAULT_PATIENCE; pirn_sql_idle_count(pool) < 2;) {
         TEST_CHECK(pirn_now() < until);
         (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
     }
