@@ -6,7 +6,7 @@
  * Invariants: (1) a job is in the pool's list of its state; (2) `interrupt` is called under the pool's mutex and
  *       only while RUNNING, which a thread leaves under the same mutex: it never strikes the next job of that
  *       thread; (3) `drop` is called once, before the deferred has its result; (4) every job is counted at its home
- *       until its deferred has a result (live.h).
+ *       until it is over, also when it was cancelled and goes on running (live.h).
  * States and lifetime: offload_inside.h.
  * Rejected: libuv's pool (one for the process, no interrupt, a name lookup can fill it); lock-free queues here
  *       (a job costs two thread switches, and cancelling one in the middle of the queue must be O(1)).
@@ -48,13 +48,27 @@ static void end_wanted(pn_job *ended, pirn_result *result) {
     job_release(ended);
 }
 
-/* It was cancelled: its deferred fails by itself. A result that came late is destroyed here and not left to race with
- * that. */
+/* It was withdrawn before it ran: its deferred fails by itself. Home. */
+static void end_withdrawn(pn_job *ended) {
+    drop_arg(&ended->work);
+    pirn_deferred_release(ended->deferred);
+    job_release(ended);
+}
+
+/* Home. */
+static void deliver_over(pn_message *message) {
+    pn_job_count_end();
+    job_release(PN_CONTAINER_OF(message, pn_job, over));
+}
+
+/* It was cancelled while it ran: its deferred has failed by itself, and a result that came late is destroyed here. What
+ * its drop does may still wake tasklets (a pool of connections gets one back), so it is counted until now. */
 static void end_cancelled(pn_job *ended, pirn_result *late) {
     drop_arg(&ended->work);
     pirn_result_drop(late);
     pirn_deferred_release(ended->deferred);
-    job_release(ended);
+    ended->over.deliver = deliver_over;
+    pn_below->post(ended->home, &ended->over);
 }
 
 /* A pool's thread, after stop has given it up: the runtime may be gone. */
@@ -123,16 +137,18 @@ static void cancel(pirn_deferred *deferred, void *context) {
     }
     pn_mutex_unlock(&pool->mutex);
     if (withdrawn) {
-        pirn_result none = {0};
-        end_cancelled(cancelled, &none);
+        end_withdrawn(cancelled);
     }
 }
 
-/* The deferred's first callback, at home: it has a result, so the canceller can't be called any more, and the job can't
- * wake anybody any more, though it may still run. */
+/* The deferred's first callback, at home: it has a result, so the canceller can't be called any more. The job is over,
+ * unless it runs and was cancelled: `cancelled` is written here at home only. */
 static pirn_deferred *give_up_home_hold(void *context, pirn_result *result) {
     (void)result;
-    pn_job_count_end();
+    const pn_job *job = context;
+    if (!job->cancelled) {
+        pn_job_count_end();
+    }
     job_release(context);
     return NULL;
 }
@@ -143,7 +159,7 @@ static pn_job *job_new(const pirn_work *work, pirn_pool *pool, const char *file,
     if (!made) {
         return NULL;
     }
-    *made = (pn_job){.work = *work, .pool = pool, .state = ENDED, .holds = 2};
+    *made = (pn_job){.work = *work, .pool = pool, .home = pn_sched_self()->options.id, .state = ENDED, .holds = 2};
     made->deferred = pn_deferred_create_from((int)pn_sched_self()->options.id, cancel, made, file, line);
     if (!made->deferred) {
         pn_free(made);

@@ -44,6 +44,9 @@ typedef struct pn_job {
     pirn_work work;
     pirn_pool *pool;
     pirn_deferred *deferred; /* with the hold of the job's own way */
+    unsigned home;
+    /* from its end, when it was cancelled while it ran: to the home, which counts it until then */
+    pn_message over;
     /* under the pool's mutex */
     pn_node link;
     pn_job_state state;
@@ -75,8 +78,8 @@ void pn_job_end(pn_job *job, pirn_result *result);
 void pn_job_end_unrun(pn_job *job);
 /* Under the pool's mutex, RUNNING. */
 void pn_job_interrupt(pn_job *job);
-/* Under the pool's mutex, RUNNING: take its deferred from it, with the hold and the count as an outside thing that go
- * with it: whatever it comes to is destroyed where it ends. */
+/* Under the pool's mutex, RUNNING: take its deferred from it, with the hold that goes with it: whatever it comes to is
+ * destroyed where it ends. */
 pirn_deferred *pn_job_disown(pn_job *job);
 
 #endif

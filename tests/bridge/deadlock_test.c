@@ -217,6 +217,45 @@ Test(deadlock, last_hope_that_ends_in_silence_is_noticed) {
     }
 }
 
+typedef struct last_will {
+    _Atomic(bool) stopped;
+    pirn_deferred *heir; /* the job's hold */
+} last_will;
+
+static void stop_will(void *arg) {
+    ((last_will *)arg)->stopped = true;
+}
+
+static int work_to_the_end(void *arg, pirn_result *out) {
+    return work_until_stopped((void *)&((last_will *)arg)->stopped, out);
+}
+
+static void execute_will(void *arg) {
+    last_will *will = arg;
+    (void)pirn_deferred_fire(will->heir, NULL, NULL);
+    pirn_deferred_release(will->heir);
+}
+
+static int wait_for_the_heir(void *arg) {
+    (void)arg;
+    last_will will = {.heir = pirn_deferred_create(NULL, NULL)};
+    pirn_deferred *heir = pirn_deferred_retain(will.heir);
+    pirn_work work = {.work = work_to_the_end, .arg = &will, .drop = execute_will, .interrupt = stop_will};
+    pirn_deferred *job = pirn_offload_with(&work);
+    (void)pirn_sleep_until(pirn_after(5 * PIRN_MILLISECOND));
+    pirn_deferred_cancel(job);
+    pirn_deferred_release(job);
+    int error = pirn_await(heir, NULL, PIRN_FOREVER);
+    pirn_deferred_release(heir);
+    return error;
+}
+
+Test(deadlock, cancelled_job_that_still_runs_is_hope) {
+    /* Goal: a job that was cancelled while it ran may still wake somebody when it ends: no verdict before.
+     * Method: its drop fires what main waits for. */
+    test_run_everywhere(wait_for_the_heir, NULL);
+}
+
 static int partly_stuck(void *arg) {
     (void)arg;
     pirn_channel *channel = named_channel("loom");
