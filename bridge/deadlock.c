@@ -24,6 +24,10 @@
 
 static _Atomic uint32_t reporting; /* 1: a report is under way, from its judge to worker 0 */
 
+/* Of the report under way. */
+static unsigned judged_parked;   /* the judge's, until it posts the report; then worker 0's */
+static uint64_t judged_switches; /* worker 0's: its dispatches when the report came */
+
 static _Atomic uint32_t *idle_word(pn_worker *worker) {
     return (_Atomic uint32_t *)&worker->idle;
 }
@@ -33,19 +37,41 @@ static uint32_t read_idle(pn_worker *worker) {
     return atomic_load_explicit(idle_word(worker), memory_order_seq_cst);
 }
 
-/* Worker 0, after all reports are out: main hears of it first; it is the one who can do something about it. */
+/* Worker 0, after all reports are out: main hears of it first; it is the one who can do something about it. Unless
+ * something new came from outside while the report went round, or main waits for something else by now. */
 static void deliver_verdict(pn_message *message) {
     pn_sched *sched = &PN_CONTAINER_OF(message, pn_worker, report)->sched;
-    if (sched->main && sched->main->state == PN_PARKED && pn_waiter_strike(sched->main->waiter, PIRN_EDEADLK)) {
+    bool stands = pn_outside_count() == 0 && sched->counts.switches == judged_switches;
+    if (stands && sched->main && sched->main->state == PN_PARKED &&
+        pn_waiter_strike(sched->main->waiter, PIRN_EDEADLK)) {
         pn_ready(sched->main);
     }
     /* release: the next judge may use the report messages again; pairs with the exchange in judge. */
     atomic_store_explicit(&reporting, 0, memory_order_release);
 }
 
+/* Worker 0: the judge's word has arrived. A foreign thread may have opened a handle meanwhile: then all is well. */
+static bool begin_report(pn_worker *worker) {
+    judged_switches = worker->sched.counts.switches;
+    if (pn_outside_count() > 0) {
+        /* release: as in deliver_verdict */
+        atomic_store_explicit(&reporting, 0, memory_order_release);
+        return false;
+    }
+    if (judged_parked == 1) {
+        pn_warn("the only tasklet is parked and nothing can wake it:");
+    } else {
+        pn_warn("all %u tasklets are parked and nothing can wake them:", judged_parked);
+    }
+    return true;
+}
+
 /* The report goes from worker to worker, so that its lines do not mix, and back to worker 0. */
 static void deliver_report(pn_message *message) {
     pn_worker *worker = PN_CONTAINER_OF(message, pn_worker, report);
+    if (worker->sched.options.id == 0 && !begin_report(worker)) {
+        return;
+    }
     (void)pn_report_parked(&worker->sched, 0, false);
     unsigned next = worker->sched.options.id + 1;
     bool last = next == pn_runtime_current.worker_count;
@@ -98,11 +124,7 @@ static void judge(void) {
     if (atomic_exchange_explicit(&reporting, 1, memory_order_acquire) == 1) {
         return;
     }
-    if (parked == 1) {
-        pn_warn("the only tasklet is parked and nothing can wake it:");
-    } else {
-        pn_warn("all %u tasklets are parked and nothing can wake them:", parked);
-    }
+    judged_parked = parked;
     pn_worker *first = &pn_runtime_current.workers[0];
     first->report.deliver = deliver_report;
     pn_below->post(0, &first->report);

@@ -26,23 +26,27 @@ static bool finish_with_errno(pn_slot *slot) {
     return true;
 }
 
-static bool try_read(pn_descriptor *d, pn_slot *slot) {
-    d->ready &= ~(unsigned)PN_READY_READ;
+bool pn_recv_some(int fd, pn_slot *slot) {
     ssize_t count;
     do {
-        count = recv(d->fd, slot->buffer, slot->bytes, MSG_DONTWAIT);
+        count = recv(fd, slot->buffer, slot->bytes, MSG_DONTWAIT);
     } while (count < 0 && errno == EINTR);
-    if (count < 0 && would_block(errno)) {
+    if (count < 0) {
+        return would_block(errno) ? false : finish_with_errno(slot);
+    }
+    slot->moved = (size_t)count;
+    return true;
+}
+
+static bool try_read(pn_descriptor *d, pn_slot *slot) {
+    d->ready &= ~(unsigned)PN_READY_READ;
+    if (!pn_recv_some(d->fd, slot)) {
         return false;
     }
-    bool drained = count > 0 && (size_t)count < slot->bytes && d->stream && !d->hung_up;
+    bool drained = slot->moved > 0 && slot->moved < slot->bytes && d->stream && !d->hung_up;
     if (!drained) {
         d->ready |= PN_READY_READ;
     }
-    if (count < 0) {
-        return finish_with_errno(slot);
-    }
-    slot->moved = (size_t)count;
     return true;
 }
 

@@ -15,6 +15,16 @@
 #define PN_REPORT_LINES_MAX 64
 #define GROUPS_MAX          16
 
+/* A join waits for as long as the joined one has to do. It is stuck only with it; elsewhere that can't be seen. */
+static bool joins_one_that_goes_on(const pn_tasklet *tasklet) {
+    if (tasklet->waiter->reason != PN_ON_JOIN) {
+        return false;
+    }
+    const pn_tasklet *joined = pn_tasklet_find(tasklet->home, (pirn_tasklet){tasklet->waiter->detail});
+    return joined && (joined->state != PN_PARKED || joined->waiter->timer.armed || joined->waiter->external ||
+                      !pn_reason_is_internal(joined->waiter->reason));
+}
+
 /* Whether this one belongs in the report. `older_than` 0: a total deadlock; else the age limit of a partial one. */
 static bool belongs(const pn_tasklet *tasklet, pirn_time older_than) {
     if (tasklet->state != PN_PARKED || (tasklet->flags & PIRN_DAEMON) || tasklet->waiter->external) {
@@ -24,7 +34,7 @@ static bool belongs(const pn_tasklet *tasklet, pirn_time older_than) {
         return true;
     }
     return pn_reason_is_internal(tasklet->waiter->reason) && !tasklet->waiter->timer.armed &&
-           tasklet->since < older_than && !tasklet->stuck_reported;
+           tasklet->since < older_than && !tasklet->stuck_reported && !joins_one_that_goes_on(tasklet);
 }
 
 static void print_one(const pn_tasklet *tasklet, pirn_time now) {

@@ -13,7 +13,7 @@
 #define SUGGEST_MAX          4 /* edits: farther names are no typing mistakes */
 #define CHAT_DEADLINE_MAX_MS 86400000.0
 #define STACK_BYTES_MIN      16384u
-#define STACK_BYTES_MAX      (1u << 30)
+#define STACK_BYTES_MAX      ((uint64_t)64 << 20) /* as the library's */
 
 /* Take `value` into `flags`. NULL, or what is wrong with it. */
 typedef const char *(*setter)(web_flags *flags, const char *value);
@@ -159,7 +159,7 @@ static const char *set_stack_bytes(web_flags *flags, const char *value) {
     uint64_t bytes = 0;
     bool good = number(value, STACK_BYTES_MAX, &bytes) && bytes >= STACK_BYTES_MIN;
     flags->runtime.stack_bytes = (size_t)bytes;
-    return good ? NULL : "16384 bytes to 1 GiB are wanted";
+    return good ? NULL : "16384 bytes to 64 MiB are wanted";
 }
 
 static const char *set_help(web_flags *flags, const char *value) {

@@ -620,3 +620,38 @@ Test(socket, closed_duplicate_tells_the_number_nothing) {
         cr_assert_eq(test_run_in(workers_perform, close_a_duplicate, NULL), 0);
     }
 }
+
+static int try_now(void *arg) {
+    (void)arg;
+    char bytes[4096] = {0};
+    size_t moved, total = 0;
+    int peer;
+    pirn_socket one = adopt_one(&peer);
+    TEST_CHECK(pirn_read(one, bytes, sizeof bytes, &moved, PIRN_NOW) == PIRN_EAGAIN && moved == 0);
+    TEST_CHECK(write(peer, "now", 3) == 3);
+    TEST_CHECK(pirn_read(one, bytes, 2, &moved, PIRN_NOW) == 0 && moved == 2 && memcmp(bytes, "no", 2) == 0);
+    TEST_CHECK(pirn_read(one, bytes, sizeof bytes, &moved, PIRN_FOREVER) == 0 && moved == 1 && bytes[0] == 'w');
+    int error;
+    do {
+        error = pirn_write(one, bytes, sizeof bytes, &moved, PIRN_NOW);
+        total += moved;
+    } while (error == 0);
+    TEST_CHECK(error == PIRN_EAGAIN && total > 0);
+    while (total > 0) {
+        ssize_t count = read(peer, bytes, sizeof bytes);
+        TEST_CHECK(count > 0);
+        total -= (size_t)count;
+    }
+    close(peer);
+    TEST_CHECK(pirn_read(one, bytes, sizeof bytes, &moved, PIRN_FOREVER) == 0 && moved == 0);
+    TEST_CHECK(pirn_read(one, bytes, sizeof bytes, &moved, PIRN_NOW) == 0 && moved == 0);
+    TEST_CHECK(pirn_close(one) == 0);
+    TEST_CHECK(pirn_read(one, bytes, sizeof bytes, &moved, PIRN_NOW) == PIRN_EBADF);
+    return 0;
+}
+
+Test(socket, now_is_tried_at_once_whoever_performs) {
+    /* Goal: a read or write with PIRN_NOW moves what can be moved now, in every mode alike, and never waits.
+     * Method: without data, with data, until the peer's buffer is full, at the end of the stream. */
+    test_run_everywhere(try_now, NULL);
+}

@@ -283,6 +283,45 @@ Test(report, stuck_tasklets_are_reported_once_by_age) {
     free(text);
 }
 
+static int sleep_long(void *arg) {
+    (void)arg;
+    return pirn_sleep_until(pirn_after(3600 * PIRN_SECOND));
+}
+
+static int join_other(void *arg) {
+    return pirn_join(*(pirn_tasklet *)arg, NULL, PIRN_FOREVER);
+}
+
+static int main_with_joins(void *arg) {
+    (void)arg;
+    pn_sched *sched = pn_sched_self();
+    left = named_channel("left", 0);
+    pirn_tasklet sleeper = spawn_as("sleeper", PIRN_JOINABLE, sleep_long, NULL);
+    pirn_tasklet stuck = spawn_as("stuck", PIRN_JOINABLE, receive_left, NULL);
+    spawn_as("patient", 0, join_other, &sleeper);
+    spawn_as("stuck with it", 0, join_other, &stuck);
+    let_others_run();
+    pn_alone_advance(20 * PIRN_SECOND);
+    cr_assert_eq(pirn_sleep_until(pirn_after(1)), 0);
+    cr_assert_eq(pn_report_parked(sched, pirn_now() - 10 * PIRN_SECOND, false), 2);
+    pirn_channel_close(left);
+    cr_assert_eq(pirn_cancel(sleeper), 0);
+    let_others_run();
+    pirn_channel_destroy(left);
+    return 0;
+}
+
+/* Goal: who joins a tasklet that goes on is not called stuck; who joins a stuck one is.
+ * Method: one joins a sleeper, one a receiver that nobody sends to. */
+Test(report, joiner_is_stuck_only_with_the_joined) {
+    int result;
+    char *text = run_listening(main_with_joins, &result);
+    cr_assert_eq(result, 0, "%s", text);
+    expect_said(text, "\"stuck with it\" waits for join");
+    expect_not_said(text, "\"patient\" waits");
+    free(text);
+}
+
 static int receive_alone(void *arg) {
     return pirn_recv(arg, NULL, PIRN_FOREVER);
 }
