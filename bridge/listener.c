@@ -20,6 +20,7 @@
 
 #include "address.h"
 #include "alloc.h"
+#include "call.h"
 #include "descriptor.h"
 #include "live.h"
 #include "runtime.h"
@@ -208,18 +209,11 @@ static void deliver_birth(pn_message *message) {
     pirn_spawn_options options;
     pirn_spawn_options_init(&options);
     options.name = d->listener->name;
-    void *handle_id = (void *)(uintptr_t)pn_descriptor_handle(d).id;
-    pn_cleanup *cleanup = pn_malloc(sizeof *cleanup);
-    pn_tasklet *born =
-        cleanup ? pn_tasklet_spawn(pn_sched_self(), &options, run_connection, d, __FILE__, __LINE__) : NULL;
-    if (!born) {
+    pn_ending ending = {.fn = close_connection, .arg = (void *)(uintptr_t)pn_descriptor_handle(d).id};
+    if (!pn_call_spawn(&options, run_connection, d, &ending, __FILE__, __LINE__)) {
         pn_warn("no memory for the tasklet of a connection: it is closed");
-        pn_free(cleanup);
-        close_connection(handle_id);
-        return;
+        close_connection(ending.arg);
     }
-    *cleanup = (pn_cleanup){.fn = close_connection, .arg = handle_id};
-    born->cleanups = cleanup;
 }
 
 static void welcome(acceptor *a, pn_descriptor *d, const struct sockaddr_in6 *peer) {

@@ -31,13 +31,15 @@ void pn_call_conclude(pirn_result *result, int code) {
     *result = failed;
 }
 
-int pn_call_at_end(pn_tasklet *tasklet, void (*fn)(void *arg), void *arg) {
-    PN_ASSERT(tasklet->state == PN_NEW);
+pn_tasklet *pn_call_spawn(const pirn_spawn_options *options, pirn_fn fn, void *arg, const pn_ending *ending,
+                          const char *file, int line) {
     pn_cleanup *cleanup = pn_malloc(sizeof *cleanup);
-    if (!cleanup) {
-        return PIRN_ENOMEM;
+    pn_tasklet *tasklet = cleanup ? pn_tasklet_spawn(pn_sched_self(), options, fn, arg, file, line) : NULL;
+    if (!tasklet) {
+        pn_free(cleanup);
+        return NULL;
     }
-    *cleanup = (pn_cleanup){.next = tasklet->cleanups, .fn = fn, .arg = arg};
+    *cleanup = (pn_cleanup){.fn = ending->fn, .arg = ending->arg};
     tasklet->cleanups = cleanup;
-    return 0;
+    return tasklet;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: what deferred_tasklet.c and processor.c share: a user's function runs in a tasklet, and its outcome is told
- *       whatever becomes of that tasklet.
+ * What: a function runs in a tasklet of its own, and its outcome is told whatever becomes of that tasklet: for
+ *       deferred_tasklet.c, processor.c, connections, looping calls and main.
  * Threads: the tasklet's home.
  */
 #ifndef PN_CALL_H
@@ -13,8 +13,16 @@
  * result; the tasklet's last pirn_fail() of that code is then its failure, unless it has one. */
 void pn_call_conclude(pirn_result *result, int code);
 
-/* Have `fn(arg)` run once when `tasklet`, which has not started, ends, also when it ends without having run: on its own
- * stack, or on that of whoever struck it. PIRN_ENOMEM or 0. */
-int pn_call_at_end(pn_tasklet *tasklet, void (*fn)(void *arg), void *arg);
+/* What runs when a tasklet ends. */
+typedef struct pn_ending {
+    void (*fn)(void *arg);
+    void *arg;
+} pn_ending;
+
+/* Spawn on the calling thread's scheduler a tasklet whose ending runs once, whatever becomes of it: also when it is
+ * struck before its first turn, or gets no stack; then on the stack of whoever does that. NULL: no memory, and nothing
+ * was started. */
+pn_tasklet *pn_call_spawn(const pirn_spawn_options *options, pirn_fn fn, void *arg, const pn_ending *ending,
+                          const char *file, int line);
 
 #endif

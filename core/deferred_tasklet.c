@@ -61,7 +61,8 @@ static void cancel_job(pirn_deferred *deferred, void *context) {
 static pirn_deferred *start_job(pirn_call_fn fn, void *arg, const char *file, int line) {
     job *j = pn_calloc(1, sizeof *j);
     pirn_deferred *deferred = j ? pn_deferred_create_from(-1, cancel_job, j, file, line) : NULL;
-    pn_tasklet *tasklet = deferred ? pn_tasklet_spawn(pn_sched_self(), NULL, run_job, j, file, line) : NULL;
+    pn_ending ending = {.fn = end_job, .arg = j};
+    pn_tasklet *tasklet = deferred ? pn_call_spawn(NULL, run_job, j, &ending, file, line) : NULL;
     if (!tasklet) {
         pirn_deferred_release(deferred);
         pn_free(j);
@@ -69,13 +70,6 @@ static pirn_deferred *start_job(pirn_call_fn fn, void *arg, const char *file, in
     }
     *j = (job){.fn = fn, .arg = arg, .deferred = pirn_deferred_retain(deferred), .tasklet = pn_tasklet_handle(tasklet)};
     deferred->patient = true;
-    if (pn_call_at_end(tasklet, end_job, j) != 0) {
-        pn_tasklet_strike(tasklet, PIRN_ECANCELED, true, false); /* new: it ends without having run */
-        pirn_deferred_release(j->deferred);
-        pirn_deferred_release(deferred);
-        pn_free(j);
-        return NULL;
-    }
     return deferred;
 }
 

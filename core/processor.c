@@ -119,17 +119,18 @@ void pirn_processor_options_init(pirn_processor_options *options) {
     *options = (pirn_processor_options){0};
 }
 
-static pn_tasklet *spawn_taker(pirn_processor *processor, const char *name) {
+static bool spawn_taker(pirn_processor *processor, const char *name) {
     pirn_spawn_options options;
     pirn_spawn_options_init(&options);
     options.name = name;
     options.flags = PIRN_DAEMON | PIRN_JOINABLE;
-    pn_tasklet *taker = pn_tasklet_spawn(pn_sched_self(), &options, take_calls, processor, __FILE__, __LINE__);
-    if (!taker) {
-        return NULL;
+    pn_ending ending = {.fn = taker_ended, .arg = processor};
+    pn_tasklet *taker = pn_call_spawn(&options, take_calls, processor, &ending, __FILE__, __LINE__);
+    if (taker) {
+        processor->takers[processor->taker_count++] = pn_tasklet_handle(taker);
+        processor->takers_alive++;
     }
-    processor->takers[processor->taker_count++] = pn_tasklet_handle(taker);
-    return taker;
+    return taker != NULL;
 }
 
 /* The takers have not run yet: they end without running. */
@@ -144,11 +145,9 @@ static void unmake(pirn_processor *processor) {
 
 static bool spawn_takers(pirn_processor *processor, const char *name, unsigned count) {
     for (unsigned i = 0; i < count; i++) {
-        pn_tasklet *taker = spawn_taker(processor, name);
-        if (!taker || pn_call_at_end(taker, taker_ended, processor) != 0) {
+        if (!spawn_taker(processor, name)) {
             return false;
         }
-        processor->takers_alive++;
     }
     return true;
 }

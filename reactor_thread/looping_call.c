@@ -14,6 +14,7 @@
 #include <pirn/reactor.h>
 
 #include "alloc.h"
+#include "call.h"
 #include "hooks.h"
 #include "sched.h"
 
@@ -109,24 +110,16 @@ static void tasklet_ended(void *arg) {
 
 /* A daemon tasklet with a clean-up that runs even if it never starts. */
 static bool start_tasklet(pirn_looping_call *call) {
-    pn_sched *sched = pn_sched_self();
-    pn_cleanup *cleanup = pn_malloc(sizeof *cleanup);
-    if (!cleanup) {
-        return false;
-    }
     pirn_spawn_options options;
     pirn_spawn_options_init(&options);
     options.name = "looping call";
     options.flags = PIRN_DAEMON;
-    pn_tasklet *tasklet = pn_tasklet_spawn(sched, &options, body, call, __FILE__, __LINE__);
-    if (!tasklet) {
-        pn_free(cleanup);
-        return false;
+    pn_ending ending = {.fn = tasklet_ended, .arg = call};
+    pn_tasklet *tasklet = pn_call_spawn(&options, body, call, &ending, __FILE__, __LINE__);
+    if (tasklet) {
+        call->tasklet = pn_tasklet_handle(tasklet);
     }
-    *cleanup = (pn_cleanup){.fn = tasklet_ended, .arg = call};
-    tasklet->cleanups = cleanup;
-    call->tasklet = pn_tasklet_handle(tasklet);
-    return true;
+    return tasklet != NULL;
 }
 
 pirn_looping_call *pirn_looping_call_start(int64_t interval_ns, bool now, pirn_fn fn, void *arg) {

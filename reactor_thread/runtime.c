@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "alloc.h"
+#include "call.h"
 #include "foreign.h"
 #include "listener.h"
 #include "offload.h"
@@ -128,21 +129,17 @@ static void main_ended(void *arg) {
 }
 
 static void spawn_main(run *r) {
-    pn_sched *sched = pn_sched_self();
     pirn_spawn_options options;
     pirn_spawn_options_init(&options);
     options.name = "main";
-    pn_cleanup *cleanup = pn_malloc(sizeof *cleanup);
-    pn_tasklet *tasklet = cleanup ? pn_tasklet_spawn(sched, &options, main_body, r, __FILE__, __LINE__) : NULL;
+    pn_ending ending = {.fn = main_ended, .arg = r};
+    pn_tasklet *tasklet = pn_call_spawn(&options, main_body, r, &ending, __FILE__, __LINE__);
     if (!tasklet) {
-        pn_free(cleanup);
         main_ended(r);
         return;
     }
-    *cleanup = (pn_cleanup){.fn = main_ended, .arg = r};
-    tasklet->cleanups = cleanup;
     tasklet->is_main = true;
-    sched->main = tasklet;
+    pn_sched_self()->main = tasklet;
 }
 
 /* ---- what stands beside workers and reactor ---- */
