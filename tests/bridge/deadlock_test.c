@@ -231,9 +231,9 @@ static int work_to_the_end(void *arg, pirn_result *out) {
 }
 
 static void execute_will(void *arg) {
-    last_will *will = arg;
-    (void)pirn_deferred_fire(will->heir, NULL, NULL);
-    pirn_deferred_release(will->heir);
+    pirn_deferred *heir = ((last_will *)arg)->heir; /* the will is on the stack of who wakes by this */
+    (void)pirn_deferred_fire(heir, NULL, NULL);
+    pirn_deferred_release(heir);
 }
 
 static int wait_for_the_heir(void *arg) {
