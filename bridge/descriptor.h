@@ -115,8 +115,8 @@ void pn_perform_event(pn_watch *watch, unsigned bits);
 void pn_perform_abandon(pn_message *message); /* deliver: the home of a PN_AWAIT_READY gives up            */
 /* A taken record: true: done, result set; false: it would block, and the descriptor is registered. */
 bool pn_perform_taken(pn_descriptor *descriptor, pn_slot *slot);
-/* Any thread with the slot and a hold: receive what is there, or send what the system takes. True: done (for a send: all
- * of it), or an error; the result is in the slot. False: it would block. */
+/* Any thread with the slot and a hold: receive what is there, or send what the system takes. True: done (for a send:
+ * all of it), or an error; the result is in the slot. False: it would block. */
 bool pn_recv_some(int fd, pn_slot *slot);
 bool pn_send_all(int fd, pn_slot *slot);
 /* Try a taken operation now. True: done, result set; false: it would block. */

@@ -174,8 +174,8 @@ static void fill(pn_slot *slot, const request *r, pn_waiter *waiter) {
 }
 
 /* PIRN_NOW: the call itself, here, whoever is the performer and whatever it has heard. Who owns the slot may make it,
- * for it touches nothing of the performer's: bytes that we take leave its `ready` at most too hopeful. A record that was
- * withdrawn and not met yet still has the slot: then only its next edge can tell. Takes over one hold. */
+ * for it touches nothing of the performer's: bytes that we take leave its `ready` at most too hopeful. A record that
+ * was withdrawn and not met yet still has the slot: then only its next edge can tell. Takes over one hold. */
 static int operate_now(pn_descriptor *d, const request *r, size_t *moved) {
     pn_slot *slot = &d->slot[r->direction];
     if (!move(slot, PN_SLOT_IDLE, PN_SLOT_FILLING)) {

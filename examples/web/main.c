@@ -161,6 +161,20 @@ static int start(web_site *site, pirn_listener **listener) {
     return 0;
 }
 
+/* On stderr: how it runs, so that a log tells which of the configurations it is of. */
+static void tell_configuration(void) {
+    static const char *const guards[] = {[PIRN_GUARD_AUTO] = "auto",
+                                         [PIRN_GUARD_MADVISE] = "madvise",
+                                         [PIRN_GUARD_MPROTECT] = "mprotect",
+                                         [PIRN_GUARD_CANARY] = "canary"};
+    pirn_runtime_info info;
+    if (pirn_runtime_describe(&info) == 0) {
+        const char *poll = info.poll == PIRN_POLL_REACTOR ? "threaded, poll reactor" : "threaded, poll worker";
+        complain("%s, %u worker%s, stacks of %zu KiB guarded by %s", info.mode == PIRN_MODE_SINGLE ? "single" : poll,
+                 info.workers, info.workers == 1 ? "" : "s", info.stack_bytes / 1024, guards[info.guard]);
+    }
+}
+
 /* Serve until a signal. 0 or an exit code. */
 static int serve(web_site *site, pirn_listener **listener, stop_signals *signals) {
     char address[300];
@@ -175,6 +189,7 @@ static int serve(web_site *site, pirn_listener **listener, stop_signals *signals
     *listener = NULL; /* the server's now */
     printf("listening on http://%s\n", address);
     fflush(stdout);
+    tell_configuration();
     int number = wait_signal(signals);
     if (number < 0) {
         complain("cannot wait for signals: %s", pirn_strerror(number));

@@ -308,7 +308,8 @@ test_pages() {
     stop
     check "$config/sigterm_exits_0" "exit $code" test "$code" -eq 0
     check "$config/temporary_database_is_removed" "$(ls "$work/tmp")" sh -c "[ -z \"\$(ls '$work/tmp')\" ]"
-    check "$config/stderr_is_silent" "$(head -n 3 "$work/err")" test ! -s "$work/err"
+    check "$config/stderr_tells_the_configuration_alone" "$(head -n 3 "$work/err")" \
+        sh -c "[ \$(wc -l <'$work/err') -eq 1 ] && grep -Eq '^pirn-web: (threaded|single), .* guarded by ' '$work/err'"
 }
 
 # On how many workers the chat's readers live.
