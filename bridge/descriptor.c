@@ -158,11 +158,11 @@ void pn_descriptors_end_all(void) {
     for (uint32_t fd = 0; fd < count; fd++) {
         pn_descriptor *d = &table[fd];
         uint64_t life = atomic_load_explicit(&d->life, memory_order_relaxed);
+        if ((uint32_t)life == 0) {
+            continue; /* and its slots are idle: who has one holds the entry */
+        }
         for (int i = 0; i < 2; i++) {
             atomic_store_explicit(&d->slot[i].word, PN_SLOT_IDLE, memory_order_relaxed);
-        }
-        if ((uint32_t)life == 0) {
-            continue;
         }
         atomic_store_explicit(&d->life, (uint64_t)LIFE(life) << 32, memory_order_relaxed);
         if (!d->borrowed) {

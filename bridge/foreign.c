@@ -33,6 +33,8 @@ enum { OVER = 1, NO_SPAWNS = 2, CALL = 4 };
 #define SPAWNS_WAITING_MAX 65536
 
 typedef struct gate {
+    /* immutable */
+    uint32_t run; /* of the runtime behind it */
     /* any thread */
     _Atomic(uint64_t) calls;
     /* under gate_mutex */
@@ -46,7 +48,9 @@ struct pirn_foreign {
 };
 
 static pthread_mutex_t gate_mutex = PTHREAD_MUTEX_INITIALIZER;
-static gate *current; /* under gate_mutex; NULL: no runtime */
+/* Under gate_mutex; NULL: no runtime. The second is the offload threads', which have to deliver for longer: it is shut
+ * when they are joined, or disowned. */
+static gate *current, *jobs_gate;
 static _Atomic(uint32_t) spawns_waiting;
 
 /* What the calling thread passed without a handle, and how often it has to leave. */
@@ -104,38 +108,63 @@ static void leave(gate *left) {
     }
 }
 
-bool pn_foreign_enter(void) {
-    if (pn_thread_role() != PN_FOREIGN) {
-        return true;
+static bool is_gated(pn_role role) {
+    return role == PN_FOREIGN || role == PN_OFFLOAD;
+}
+
+/* `have` if that is the runtime that was asked for, else 0. */
+static uint32_t match(uint32_t have, uint32_t wanted) {
+    return wanted == 0 || wanted == have ? have : 0;
+}
+
+uint32_t pn_foreign_enter(uint32_t run) {
+    pn_role role = pn_thread_role();
+    if (!is_gated(role)) {
+        return match(pn_runtime_current.run, run);
     }
-    if (passed_count == 0) {
-        lock_gates();
-        passed = current && enter(current, OVER) ? current : NULL; /* the lock keeps it until we are counted in it */
-        unlock_gates();
-        if (!passed) {
-            return false;
-        }
+    if (passed_count > 0) {
+        passed_count += match(passed->run, run) != 0;
+        return match(passed->run, run);
     }
-    passed_count++;
-    return true;
+    lock_gates(); /* keeps the gate until we are counted in it */
+    gate *asked = role == PN_OFFLOAD ? jobs_gate : current;
+    bool open = asked && match(asked->run, run) != 0 && enter(asked, OVER);
+    unlock_gates();
+    if (!open) {
+        return 0;
+    }
+    passed = asked;
+    passed_count = 1;
+    return asked->run;
 }
 
 void pn_foreign_leave(void) {
-    if (pn_thread_role() == PN_FOREIGN && --passed_count == 0) {
+    if (is_gated(pn_thread_role()) && --passed_count == 0) {
         leave(passed);
     }
 }
 
-int pn_foreign_start(void) {
+static gate *make_gate(void) {
     gate *fresh = pn_calloc(1, sizeof *fresh);
-    if (!fresh) {
+    if (fresh) {
+        atomic_init(&fresh->calls, 0);
+        fresh->run = pn_runtime_current.run;
+        fresh->holds = 1;
+    }
+    return fresh;
+}
+
+int pn_foreign_start(void) {
+    gate *foreign = make_gate(), *jobs = make_gate();
+    if (!foreign || !jobs) {
+        pn_free(foreign);
+        pn_free(jobs);
         return PIRN_ENOMEM;
     }
-    atomic_init(&fresh->calls, 0);
-    fresh->holds = 1;
     lock_gates();
-    PN_ASSERT(!current);
-    current = fresh;
+    PN_ASSERT(!current && !jobs_gate);
+    current = foreign;
+    jobs_gate = jobs;
     unlock_gates();
     return 0;
 }
@@ -148,10 +177,10 @@ void pn_foreign_refuse_spawns(void) {
     unlock_gates();
 }
 
-void pn_foreign_stop(void) {
+static void shut(gate **which) {
     lock_gates();
-    gate *closed = current;
-    current = NULL;
+    gate *closed = *which;
+    *which = NULL;
     unlock_gates();
     if (!closed) {
         return;
@@ -168,6 +197,14 @@ void pn_foreign_stop(void) {
     }
     give_up(closed);
     unlock_gates();
+}
+
+void pn_foreign_stop(void) {
+    shut(&current);
+}
+
+void pn_foreign_stop_jobs(void) {
+    shut(&jobs_gate);
 }
 
 /* ---- handles ---- */

@@ -15,6 +15,7 @@
 
 #include "alloc.h"
 #include "deferred.h"
+#include "foreign.h"
 #include "live.h"
 #include "offload_inside.h"
 #include "sched.h"
@@ -39,15 +40,6 @@ static void drop_arg(const pirn_work *work) {
     }
 }
 
-/* Give `result` to whoever waits. Any thread of the runtime. */
-static void end_wanted(pn_job *ended, pirn_result *result) {
-    drop_arg(&ended->work);
-    /* PIRN_EALREADY: somebody else fired it meanwhile; then the result is destroyed there. */
-    (void)pirn_deferred_settle(ended->deferred, result);
-    pirn_deferred_release(ended->deferred);
-    job_release(ended);
-}
-
 /* It was withdrawn before it ran: its deferred fails by itself. Home. */
 static void end_withdrawn(pn_job *ended) {
     drop_arg(&ended->work);
@@ -61,14 +53,44 @@ static void deliver_over(pn_message *message) {
     job_release(PN_CONTAINER_OF(message, pn_job, over));
 }
 
-/* It was cancelled while it ran: its deferred has failed by itself, and a result that came late is destroyed here. What
- * its drop does may still wake tasklets (a pool of connections gets one back), so it is counted until now. */
+/* It was cancelled while it ran, or dropped its argument: its deferred has failed by itself, and a result that came late
+ * is destroyed here. What these destructors do may still wake tasklets (a pool of connections gets one back), so it is
+ * counted until now. */
 static void end_cancelled(pn_job *ended, pirn_result *late) {
-    drop_arg(&ended->work);
     pirn_result_drop(late);
     pirn_deferred_release(ended->deferred);
     ended->over.deliver = deliver_over;
-    pn_below->post(ended->home, &ended->over);
+    if (pn_foreign_enter(ended->run) != 0) {
+        pn_below->post(ended->home, &ended->over);
+        pn_foreign_leave();
+    } else {
+        job_release(ended); /* nobody counts any more */
+    }
+}
+
+/* From here on a cancel is too late. False: one came before. */
+static bool begin_settling(pn_job *ended) {
+    pn_mutex_lock(&ended->pool->mutex);
+    bool wanted = !ended->cancelled;
+    ended->state = wanted ? SETTLING : ENDED;
+    pn_mutex_unlock(&ended->pool->mutex);
+    return wanted;
+}
+
+/* Give `result` to whoever waits. Any thread of the runtime. */
+static void end_wanted(pn_job *ended, pirn_result *result) {
+    drop_arg(&ended->work);
+    if (!begin_settling(ended)) {
+        end_cancelled(ended, result);
+        return;
+    }
+    /* PIRN_EALREADY: somebody else fired it meanwhile; then the result is destroyed there. */
+    int error = pirn_deferred_settle(ended->deferred, result);
+    pirn_deferred_release(ended->deferred);
+    if (error == PIRN_ECLOSED) {
+        job_release(ended); /* the home's hold: it is gone, and hears of no result */
+    }
+    job_release(ended);
 }
 
 /* A pool's thread, after stop has given it up: the runtime may be gone. */
@@ -83,6 +105,7 @@ void pn_job_end(pn_job *job, pirn_result *result) {
     if (job->disowned) {
         end_disowned(job, result);
     } else if (job->cancelled) {
+        drop_arg(&job->work);
         end_cancelled(job, result);
     } else {
         end_wanted(job, result);
@@ -134,6 +157,10 @@ static void cancel(pirn_deferred *deferred, void *context) {
     } else if (cancelled->state == RUNNING) {
         cancelled->cancelled = true;
         pn_job_interrupt(cancelled);
+    } else if (cancelled->state == ENDED) {
+        cancelled->cancelled = true; /* its thread is at the argument's drop */
+    } else {
+        pn_deferred_set_patient(deferred); /* its result is as good as here, and wins */
     }
     pn_mutex_unlock(&pool->mutex);
     if (withdrawn) {
@@ -141,16 +168,14 @@ static void cancel(pirn_deferred *deferred, void *context) {
     }
 }
 
-/* The deferred's first callback, at home: it has a result, so the canceller can't be called any more. The job is over,
- * unless it runs and was cancelled: `cancelled` is written here at home only. */
-static pirn_deferred *give_up_home_hold(void *context, pirn_result *result) {
-    (void)result;
-    const pn_job *job = context;
+/* Home, when the deferred's result arrives: the canceller can't be called any more. The job is over, unless it was
+ * cancelled and goes on: `cancelled` is written at home only. */
+static void give_up_home_hold(void *context) {
+    pn_job *job = context;
     if (!job->cancelled) {
         pn_job_count_end();
     }
-    job_release(context);
-    return NULL;
+    job_release(job);
 }
 
 /* Takes over the caller's hold on `pool`, on success. */
@@ -159,18 +184,18 @@ static pn_job *job_new(const pirn_work *work, pirn_pool *pool, const char *file,
     if (!made) {
         return NULL;
     }
-    *made = (pn_job){.work = *work, .pool = pool, .home = pn_sched_self()->options.id, .state = ENDED, .holds = 2};
+    *made = (pn_job){.work = *work,
+                     .pool = pool,
+                     .home = pn_sched_self()->options.id,
+                     .run = pn_sched_self()->options.run,
+                     .state = ENDED,
+                     .holds = 2};
     made->deferred = pn_deferred_create_from((int)pn_sched_self()->options.id, cancel, made, file, line);
     if (!made->deferred) {
         pn_free(made);
         return NULL;
     }
-    pn_deferred_set_external(made->deferred);
-    if (pirn_deferred_add_both(made->deferred, give_up_home_hold, made) != 0) {
-        pirn_deferred_release(made->deferred);
-        pn_free(made);
-        return NULL;
-    }
+    pn_deferred_set_source(made->deferred, give_up_home_hold);
     return made;
 }
 

@@ -4,9 +4,9 @@
  * Threads: a job's and a pool's changing fields are under the pool's mutex; a pool's place among all is under the one
  *       threads_mutex of offload_pool.c. Order: threads_mutex before a pool's.
  *
- * States of a job:  QUEUED -> RUNNING -> ENDED    Whoever moves it to ENDED, under the pool's mutex, ends it:
- *                      +------------------^        drops its argument and, unless its deferred is about to fail by
- *                                                  itself, settles that.
+ * States of a job:  QUEUED -> RUNNING -> ENDED -> SETTLING    Whoever moves it to ENDED, under the pool's mutex, ends
+ *                      +------------------^        it: drops its argument and, unless its deferred was cancelled until
+ *                                                  then and fails by itself, settles that.
  *
  * Lifetime: a job has two holds: its own way's, until it ended, and its home's, until the deferred has a result: only
  *       until then can the home call the canceller. A pool is held by its creator, its threads and its jobs.
@@ -37,7 +37,7 @@ struct pirn_pool {
     bool closed;
 };
 
-typedef enum pn_job_state { QUEUED, RUNNING, ENDED } pn_job_state;
+typedef enum pn_job_state { QUEUED, RUNNING, ENDED, SETTLING } pn_job_state;
 
 typedef struct pn_job {
     /* immutable after create */
@@ -45,13 +45,14 @@ typedef struct pn_job {
     pirn_pool *pool;
     pirn_deferred *deferred; /* with the hold of the job's own way */
     unsigned home;
+    uint32_t run; /* the home's runtime */
     /* from its end, when it was cancelled while it ran: to the home, which counts it until then */
     pn_message over;
     /* under the pool's mutex */
     pn_node link;
     pn_job_state state;
     unsigned holds;
-    bool cancelled; /* while RUNNING: nobody wants its result */
+    bool cancelled; /* while RUNNING or ENDED: nobody wants its result. Written by the home, which may read it freely */
     bool disowned;  /* its deferred was settled by stop: whoever ends it only cleans up */
 } pn_job;
 

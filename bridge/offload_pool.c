@@ -17,6 +17,7 @@
 
 #include "alloc.h"
 #include "deferred.h"
+#include "foreign.h"
 #include "live.h"
 #include "offload_inside.h"
 #include "sched.h"
@@ -386,4 +387,5 @@ void pn_offload_stop(pirn_time deadline) {
     }
     pn_mutex_unlock(&threads_mutex);
     join_finished();
+    pn_foreign_stop_jobs(); /* threads that were disowned deliver no more */
 }

@@ -14,6 +14,7 @@
 
 typedef struct pn_runtime {
     pirn_options options; /* with defaults filled in                                               */
+    uint32_t run;         /* its number in this process, from 1                                        */
     unsigned worker_count;
     pn_worker *workers; /* [worker_count]                                                        */
     pn_driver *reactor; /* single mode: worker 0's driver                                        */

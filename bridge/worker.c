@@ -154,6 +154,7 @@ int pn_worker_init(pn_worker *worker, unsigned id) {
         return error;
     }
     pn_sched_options sched_options = {.id = id,
+                                      .run = pn_runtime_current.run,
                                       .stack_bytes = options->stack_bytes,
                                       .seed = options->seed,
                                       .on_error = options->on_error,

@@ -23,9 +23,13 @@
 
 /* ---- threads that may outlive the runtime ---- */
 
-/* Before a message to the home. False: there is no home any more. */
-static bool enter_call(void) {
-    return pn_sched_self() || (pn_below && pn_below->enter());
+/* Before a message to a home of runtime `run` (0: of the one that runs): its number. 0: there is no home any more. */
+static uint32_t enter_call(uint32_t run) {
+    const pn_sched *sched = pn_sched_self();
+    if (sched) {
+        return run == 0 || run == sched->options.run ? sched->options.run : 0;
+    }
+    return pn_below ? pn_below->enter(run) : 0;
 }
 
 static void leave_call(void) {
@@ -54,13 +58,15 @@ static int resolve_home(int home) {
     return home < 0 ? (int)sched->options.id : home;
 }
 
-static pirn_deferred *create(int home, pirn_canceller canceller, void *context, const char *file, int line) {
+static pirn_deferred *create(uint32_t run, int home, pirn_canceller canceller, void *context, const char *file,
+                             int line) {
     home = resolve_home(home);
     pirn_deferred *d = home >= 0 ? pn_calloc(1, sizeof *d) : NULL;
     if (!d) {
         return NULL;
     }
     d->home = (unsigned)home;
+    d->run = run;
     d->canceller = canceller;
     d->cancel_context = context;
     d->file = file;
@@ -82,12 +88,13 @@ static pirn_deferred *create(int home, pirn_canceller canceller, void *context, 
 
 pirn_deferred *pn_deferred_create_from(int home, pirn_canceller canceller, void *context, const char *file, int line) {
     if (!pn_below) {
-        return create(home, canceller, context, file, line); /* which says what is wrong */
+        return create(0, home, canceller, context, file, line); /* which says what is wrong */
     }
-    if (!enter_call()) {
+    uint32_t run = enter_call(0);
+    if (run == 0) {
         return NULL;
     }
-    pirn_deferred *d = create(home, canceller, context, file, line);
+    pirn_deferred *d = create(run, home, canceller, context, file, line);
     leave_call();
     return d;
 }
@@ -126,6 +133,15 @@ pirn_deferred *pirn_deferred_fail_now(pirn_failure *failure) {
 
 void pn_deferred_set_external(pirn_deferred *deferred) {
     deferred->external = true;
+}
+
+void pn_deferred_set_patient(pirn_deferred *deferred) {
+    deferred->patient = true;
+}
+
+void pn_deferred_set_source(pirn_deferred *deferred, void (*arrived)(void *context)) {
+    deferred->external = true;
+    deferred->source_arrived = arrived;
 }
 
 bool pn_deferred_is_external(const pirn_deferred *deferred) {
@@ -210,7 +226,7 @@ static void destroy(pirn_deferred *d) {
     }
     pirn_result_drop(&d->result);
     pirn_result_drop(&d->final);
-    if (pn_sched_self()) {
+    if (pn_deferred_is_home(d)) { /* else that is gone, with its counts */
         pn_sched_self()->counts.deferreds--;
     }
     pn_free(d);
@@ -231,7 +247,7 @@ void pirn_deferred_release(pirn_deferred *deferred) {
     }
     if (pn_deferred_is_home(deferred)) {
         destroy(deferred);
-    } else if (enter_call()) {
+    } else if (enter_call(deferred->run) != 0) {
         deferred->lifeline.deliver = deliver_last_release;
         pn_below->post(deferred->home, &deferred->lifeline);
         leave_call();
@@ -247,6 +263,9 @@ static void arrive(pirn_deferred *d, pirn_result *result) {
     d->result = *result;
     *result = (pirn_result){0};
     d->arrived = true;
+    if (d->source_arrived) {
+        d->source_arrived(d->cancel_context);
+    }
     pn_deferred_run(d);
 }
 
@@ -256,11 +275,10 @@ static void deliver_arrival(pn_message *message) {
     pirn_deferred_release(d);
 }
 
+/* Takes over `*result`, and zeroes it; not when the deferred has one already. */
 static int settle(pirn_deferred *deferred, pirn_result *result) {
     if (!pn_below->claim(&deferred->fired, PN_UNFIRED, PN_FIRED)) {
-        bool swallowed = pn_below->claim(&deferred->fired, PN_SWALLOW, PN_FIRED);
-        pirn_result_drop(result);
-        return swallowed ? 0 : PIRN_EALREADY;
+        return pn_below->claim(&deferred->fired, PN_SWALLOW, PN_FIRED) ? 0 : PIRN_EALREADY;
     }
     if (pn_deferred_is_home(deferred)) {
         arrive(deferred, result);
@@ -276,12 +294,12 @@ static int settle(pirn_deferred *deferred, pirn_result *result) {
 
 int pirn_deferred_settle(pirn_deferred *deferred, pirn_result *result) {
     PN_ASSERT(result->status <= 0);
-    if (!enter_call()) {
-        pirn_result_drop(result);
-        return PIRN_ECLOSED;
+    int error = PIRN_ECLOSED;
+    if (enter_call(deferred->run) != 0) {
+        error = settle(deferred, result);
+        leave_call();
     }
-    int error = settle(deferred, result);
-    leave_call();
+    pirn_result_drop(result); /* outside of the call: a destructor may take its time, and the runtime's end not wait */
     return error;
 }
 
@@ -348,7 +366,7 @@ static int cancel(pirn_deferred *d, bool only_if_unwanted) {
         cancel_now(d, only_if_unwanted);
         return 0;
     }
-    if (!enter_call()) {
+    if (enter_call(d->run) == 0) {
         return PIRN_ECLOSED;
     }
     cancel_order *order = pn_malloc(sizeof *order);
@@ -390,7 +408,7 @@ static void deliver_add(pn_message *message) {
 }
 
 static int add_elsewhere(pirn_deferred *d, const pn_link *link) {
-    if (!enter_call()) {
+    if (enter_call(d->run) == 0) {
         return PIRN_ECLOSED;
     }
     add_order *order = pn_malloc(sizeof *order);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: the deferred's inside, for the bridge and reactor: records that complete by firing one.
- * Threads: fields belong to the home; other threads use only the public calls and pn_deferred_fire_from below.
+ * Threads: fields belong to the home; other threads use only the public calls.
  */
 #ifndef PN_DEFERRED_H
 #define PN_DEFERRED_H
@@ -16,6 +16,11 @@ pirn_deferred *pn_deferred_create_from(int home, pirn_canceller canceller, void 
 /* Mark it as waiting for something outside pirn's tasklets (a record, a job, the reactor): its awaiters are then not
  * part of a deadlock. Home, before it is given to anybody. */
 void pn_deferred_set_external(pirn_deferred *deferred);
+/* And have `arrived(context)` run when its result arrives, with the canceller's context: once, at home, before any
+ * callback and also while it is paused. Home, before it is given to anybody. */
+void pn_deferred_set_source(pirn_deferred *deferred, void (*arrived)(void *context));
+/* In its canceller: a result is on its way, and wins. Home. */
+void pn_deferred_set_patient(pirn_deferred *deferred);
 bool pn_deferred_is_external(const pirn_deferred *deferred);
 
 /* The worker it belongs to. Any thread. */

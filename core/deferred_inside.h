@@ -57,12 +57,14 @@ enum { PN_UNSETTLED, PN_SETTLED, PN_BORROWED };
 struct pirn_deferred {
     /* immutable once it is given to anybody */
     unsigned home;
+    uint32_t run;  /* of the runtime that its home belongs to: the next one's worker of that number is not it */
     bool external; /* something outside pirn's tasklets fires it                                         */
     bool patient;  /* a cancel only asks: whoever fires it does so in its own time                       */
     int line;
     const char *file;
     pirn_canceller canceller;
     void *cancel_context;
+    void (*source_arrived)(void *context); /* see pn_deferred_set_source; with cancel_context             */
     /* any thread, through the hooks: see above */
     pn_word holds, fired, outcome;
     pn_message lifeline; /* born (while a hold of its own keeps it), later the last release: never both at once */
@@ -85,7 +87,7 @@ struct pirn_deferred {
 
 static inline bool pn_deferred_is_home(const pirn_deferred *deferred) {
     const pn_sched *sched = pn_sched_self();
-    return sched && sched->options.id == deferred->home;
+    return sched && sched->options.id == deferred->home && sched->options.run == deferred->run;
 }
 
 /* PIRN_ETHREAD and one line, or 0 at home. Any thread. */

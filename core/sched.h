@@ -35,6 +35,7 @@ typedef struct pn_sched_counts {
 
 typedef struct pn_sched_options {
     unsigned id;
+    uint32_t run; /* of the runtime: never 0, another one for the next                                     */
     size_t stack_bytes;
     uint64_t seed;
     pirn_error_handler on_error;

@@ -5,8 +5,8 @@
  * Threads: as request.h. `under_way` and `refusing` belong to the reactor's thread; one runtime runs at a time.
  * Why a late completion needs no care: the deferred takes one result. When a cancel came first, it refuses the
  *       second and destroys its value, so finish need not know who won.
- * Why the home holds until the deferred has a result: its canceller, which touches the request, runs only before that;
- *       the first callback of the deferred runs exactly once whichever way it gets its result.
+ * Why the home holds until the deferred has a result: its canceller, which touches the request, runs only before that.
+ *       The result arrives exactly once, whichever it is.
  */
 #include "request.h"
 
@@ -67,12 +67,10 @@ static void withdraw(pirn_deferred *deferred, void *context) {
     pn_reactor_post(&request->withdraw);
 }
 
-/* Home: the deferred has its result, so the canceller cannot run any more. The result passes through. */
-static pirn_deferred *home_is_done(void *context, pirn_result *result) {
-    (void)result;
+/* Home: the deferred's result has arrived, so the canceller cannot run any more. */
+static void home_is_done(void *context) {
     pn_record_end();
     drop_hold(context);
-    return NULL;
 }
 
 pirn_deferred *pn_request_submit(pn_request *request, const pn_request_kind *kind, const char *file, int line) {
@@ -89,13 +87,7 @@ pirn_deferred *pn_request_submit(pn_request *request, const pn_request_kind *kin
         return NULL;
     }
     pn_below->store(&request->holds, 2);
-    if (pirn_deferred_add_both(deferred, home_is_done, request) != 0) {
-        /* Nobody knows the deferred yet; released unfired it goes without a word. */
-        pirn_deferred_release(deferred);
-        kind->destroy(request);
-        return NULL;
-    }
-    pn_deferred_set_external(deferred);
+    pn_deferred_set_source(deferred, home_is_done);
     request->deferred = pirn_deferred_retain(deferred);
     pn_record_begin();
     pn_reactor_post(&request->ask);

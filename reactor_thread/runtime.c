@@ -350,7 +350,9 @@ static int run_all(const pirn_options *options, run *r) {
         return PIRN_ENOMEM;
     }
     memset(workers, 0, count * sizeof *workers);
-    pn_runtime_current = (pn_runtime){.options = *options, .worker_count = count, .workers = workers};
+    static uint32_t run_count; /* of those who claimed `running` */
+    run_count = run_count == UINT32_MAX ? 1 : run_count + 1;
+    pn_runtime_current = (pn_runtime){.options = *options, .run = run_count, .worker_count = count, .workers = workers};
     gate_init(&r->start);
     gate_init(&r->end);
     int status = options->mode == PIRN_MODE_SINGLE ? run_single(r) : run_threaded(r);
@@ -387,7 +389,9 @@ int pirn_run(const pirn_options *options, pirn_fn main_fn, void *arg) {
     if (!claim_running()) {
         return PIRN_EALREADY;
     }
-    pn_below = &pn_hooks_threads;
+    if (pn_below != &pn_hooks_threads) { /* foreign threads of an earlier run may read it */
+        pn_below = &pn_hooks_threads;
+    }
     hold_standard_descriptors();
     status = pn_stack_setup(resolved.guard);
     if (status == 0) {

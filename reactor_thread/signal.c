@@ -54,6 +54,7 @@ typedef struct opening {
 
 static pthread_mutex_t watches_lock = PTHREAD_MUTEX_INITIALIZER;
 static pn_list watches = {{&watches.head, &watches.head}};
+static bool refusing; /* under watches_lock: the runtime is ending, and counts no more hopes */
 
 static void free_watch(watch *watched) {
     pirn_channel_destroy(watched->channel);
@@ -102,6 +103,14 @@ static void make_deliverable(int number) {
     (void)pthread_sigmask(SIG_UNBLOCK, &one, NULL);
 }
 
+/* watches_lock held. */
+static void count_closed(watch *watched) {
+    if (watched->open) {
+        watched->open = false;
+        pn_outside_end();
+    }
+}
+
 static void begin(pn_request *request) {
     watch *watched = PN_CONTAINER_OF(request, opening, request)->watched;
     pn_loop *loop = pn_reactor_current.loop;
@@ -115,6 +124,9 @@ static void begin(pn_request *request) {
         make_deliverable(watched->number);
     } else {
         close_handle(watched);
+        (void)pthread_mutex_lock(&watches_lock);
+        count_closed(watched); /* a callback that opened it does not hear of this, and may keep the channel */
+        (void)pthread_mutex_unlock(&watches_lock);
         (void)pirn_result_fail(&request->result, status, "signal %d: %s", watched->number, uv_strerror(status));
     }
     pn_request_finish(request);
@@ -141,16 +153,9 @@ static void deliver_forget(pn_message *message) {
     }
 }
 
-/* watches_lock held. */
-static void count_closed(watch *watched) {
-    if (watched->open) {
-        watched->open = false;
-        pn_outside_end();
-    }
-}
-
 void pn_signal_watches_refuse(void) {
     (void)pthread_mutex_lock(&watches_lock);
+    refusing = true;
     PN_LIST_EACH(&watches, node) {
         watch *watched = PN_CONTAINER_OF(node, watch, link);
         count_closed(watched);
@@ -161,6 +166,7 @@ void pn_signal_watches_refuse(void) {
 }
 
 void pn_signal_watches_fini(void) {
+    refusing = false; /* nobody else is left */
     for (pn_node *node = pn_list_pop(&watches); node; node = pn_list_pop(&watches)) {
         watch *watched = PN_CONTAINER_OF(node, watch, link);
         watched->forgotten = true;
@@ -208,8 +214,10 @@ static int wait_for(pirn_deferred *opened) {
 static void enlist(watch *watched) {
     (void)pthread_mutex_lock(&watches_lock);
     pn_list_append(&watches, &watched->link);
-    watched->open = true;
-    pn_outside_begin();
+    watched->open = !refusing;
+    if (watched->open) {
+        pn_outside_begin();
+    }
     (void)pthread_mutex_unlock(&watches_lock);
 }
 

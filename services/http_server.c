@@ -95,6 +95,9 @@ static unsigned connection_limit(const pirn_http_options *options) {
 }
 
 int pirn_http_serve(pirn_http_server *server, pirn_listener *listener) {
+    if (!listener) {
+        return PIRN_EINVAL;
+    }
     if (server->serving) {
         return PIRN_EALREADY;
     }

@@ -256,6 +256,71 @@ Test(deadlock, cancelled_job_that_still_runs_is_hope) {
     test_run_everywhere(wait_for_the_heir, NULL);
 }
 
+static int no_work(void *arg, pirn_result *out) {
+    (void)arg, (void)out;
+    return 0;
+}
+
+static _Atomic(bool) dropping;
+
+static void execute_will_slowly(void *arg) {
+    pirn_deferred *heir = ((last_will *)arg)->heir;
+    dropping = true;
+    usleep(50000); /* the home cancels, and has nothing else to wait for */
+    (void)pirn_deferred_fire(heir, NULL, NULL);
+    pirn_deferred_release(heir);
+}
+
+static int cancel_at_the_drop(void *arg) {
+    (void)arg;
+    last_will will = {.heir = pirn_deferred_create(NULL, NULL)};
+    pirn_deferred *heir = pirn_deferred_retain(will.heir);
+    dropping = false;
+    pirn_deferred *job = pirn_offload(no_work, &will, execute_will_slowly);
+    while (!dropping) {
+        (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
+    }
+    TEST_CHECK(pirn_deferred_cancel(job) == 0);
+    TEST_CHECK(pirn_await(job, NULL, PIRN_NOW) == PIRN_ECANCELED);
+    pirn_deferred_release(job);
+    int error = pirn_await(heir, NULL, PIRN_FOREVER);
+    pirn_deferred_release(heir);
+    return error;
+}
+
+Test(deadlock, job_that_drops_its_argument_is_hope) {
+    /* Goal: as above, for one that has ended its work and is cancelled before its result is given.
+     * Method: its drop takes its time, and then fires what main waits for. */
+    test_run_everywhere(cancel_at_the_drop, NULL);
+}
+
+/* One way of arrival that finds the deferred paused, and then nobody's. */
+static int pause_and_release(void *arg) {
+    pirn_deferred *late = *(bool *)arg ? pirn_offload(no_work, NULL, NULL) : pirn_call_later(PIRN_MILLISECOND);
+    TEST_CHECK(pirn_deferred_pause(late) == 0);
+    (void)pirn_sleep_until(pirn_after(20 * PIRN_MILLISECOND)); /* it comes meanwhile, or a little later */
+    pirn_deferred_release(late);
+    char byte;
+    pirn_channel *channel = named_channel("nowhere");
+    int error = pirn_recv(channel, &byte, PIRN_FOREVER);
+    pirn_channel_destroy(channel);
+    return error == PIRN_EDEADLK ? 0 : PIRN_EFAILED;
+}
+
+static int pause_both(const test_mode *mode) {
+    bool job = true, call = false;
+    return test_run_in(mode, pause_and_release, &job) == 0 && test_run_in(mode, pause_and_release, &call) == 0 ? 3 : 4;
+}
+
+Test(deadlock, paused_deferred_is_no_hope_when_its_result_has_come) {
+    /* Goal: a job or call whose deferred was paused counts until its result is there, not until the chain has run.
+     * Method: pause, let it arrive, release; then main waits in vain, and hears so. */
+    for (size_t i = 0; i < TEST_MODES; i++) {
+        char text[4096];
+        cr_assert(run_child(pause_both, &test_modes[i], text, sizeof text) == 3, "%s: %s", test_modes[i].name, text);
+    }
+}
+
 static int partly_stuck(void *arg) {
     (void)arg;
     pirn_channel *channel = named_channel("loom");

@@ -360,6 +360,46 @@ Test(foreign, deferred_is_fired_from_outside_and_outlives_the_runtime) {
     }
 }
 
+static int make_for_the_last_worker(void *arg) {
+    pirn_runtime_info info;
+    TEST_CHECK(pirn_runtime_describe(&info) == 0);
+    *(pirn_deferred **)arg = pirn_deferred_create_at((int)info.workers - 1, NULL, NULL);
+    return 0;
+}
+
+static void *use_the_old_one(void *arg) {
+    pirn_deferred *old = arg;
+    TEST_CHECK(pirn_deferred_add_both(old, count_callback, NULL) == PIRN_ECLOSED);
+    TEST_CHECK(pirn_deferred_fire(old, &values_dropped, count_drop) == PIRN_ECLOSED);
+    return NULL;
+}
+
+static int use_an_old_deferred(void *arg) {
+    pirn_deferred *old = *(pirn_deferred **)arg;
+    pthread_t thread = start(use_the_old_one, old);
+    pthread_join(thread, NULL);
+    TEST_CHECK(pirn_deferred_cancel(old) == PIRN_ECLOSED);
+    TEST_CHECK(pirn_deferred_fire(old, &values_dropped, count_drop) == PIRN_ECLOSED);
+    pirn_deferred_release(old);
+    pirn_snapshot *snapshot;
+    TEST_CHECK(pirn_inspect(0, &snapshot, PIRN_FOREVER) == 0 && snapshot->deferreds == 0);
+    pirn_snapshot_drop(snapshot);
+    return 0;
+}
+
+/* Goal: a deferred of an earlier runtime is dead in the next, on its workers too, whatever their number.
+ * Method: made for the second worker; used by a foreign thread and a tasklet of each kind of runtime after it. */
+Test(foreign, deferred_of_an_earlier_runtime_is_dead) {
+    for (size_t i = 0; i < TEST_MODES; i++) {
+        pirn_deferred *old = NULL;
+        values_dropped = callbacks_run = 0;
+        cr_assert_eq(test_run_in(&test_modes[0], make_for_the_last_worker, &old), 0);
+        cr_assert_eq(test_run_in(&test_modes[i], use_an_old_deferred, &old), 0);
+        cr_assert_eq(values_dropped, 2);
+        cr_assert_eq(callbacks_run, 0);
+    }
+}
+
 static void *fire_until_closed(void *arg) {
     storm *all = arg;
     for (uint64_t i = 0;; i++) {

@@ -557,6 +557,64 @@ Test(offload, job_that_outlives_the_deadline_is_named_and_disowned, .timeout = 6
     }
 }
 
+typedef struct late_giver {
+    pirn_deferred *deferred; /* of the runtime that is gone when it is fired */
+    bool in_the_drop;        /* else in the work */
+    int fired;
+    sem_t go, over;
+} late_giver;
+
+static void fire_late(late_giver *late) {
+    wait_for(&late->go);
+    late->fired = pirn_deferred_fire(late->deferred, NULL, NULL);
+    pirn_deferred_release(late->deferred);
+}
+
+static int work_late(void *arg, pirn_result *out) {
+    (void)out;
+    late_giver *late = arg;
+    if (!late->in_the_drop) {
+        fire_late(late);
+    }
+    return 0;
+}
+
+static void drop_late(void *arg) {
+    late_giver *late = arg;
+    if (late->in_the_drop) {
+        fire_late(late);
+    }
+    sem_post(&late->over);
+}
+
+static int leave_a_late_giver(void *arg) {
+    late_giver *late = arg;
+    pirn_work work = {.work = work_late, .arg = late, .drop = drop_late, .name = "late giver"};
+    late->deferred = pirn_deferred_create(NULL, NULL);
+    pirn_deferred_release(pirn_offload_with(&work));
+    return pirn_sleep_until(pirn_after(5 * PIRN_MILLISECOND));
+}
+
+/* Goal: a job that goes on after the runtime touches nothing of it: what it fires then is refused.
+ * Method: one that waits in its work, one in its argument's drop, until pirn_run has returned. */
+Test(offload, job_that_outlives_the_runtime_fires_nothing, .timeout = 60) {
+    for (size_t i = 0; i < TEST_MODES; i++) {
+        for (int in_the_drop = 0; in_the_drop < 2; in_the_drop++) {
+            static late_giver late;
+            late = (late_giver){.in_the_drop = in_the_drop};
+            sem_init(&late.go, 0, 0);
+            sem_init(&late.over, 0, 0);
+            captured_begin();
+            int result = test_run_in(&test_modes[i], leave_a_late_giver, &late);
+            (void)captured_end();
+            cr_assert_eq(result, 0);
+            sem_post(&late.go);
+            wait_for(&late.over);
+            cr_assert_eq(late.fired, PIRN_ECLOSED);
+        }
+    }
+}
+
 /* ---- conservation ---- */
 
 enum { BATCH = 64 };

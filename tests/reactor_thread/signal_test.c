@@ -157,6 +157,30 @@ Test(signal, channels_follow_each_other) {
     in_every_mode(open_and_close, NULL);
 }
 
+static pirn_deferred *open_another(void *context, pirn_result *result) {
+    pirn_result_drop(result);
+    *result = (pirn_result){0};
+    *(pirn_channel **)context = pirn_signal_open(SIGUSR1);
+    return NULL;
+}
+
+static int leave_an_opener(void *arg) {
+    pirn_deferred *never = pirn_call_later(3600 * PIRN_SECOND);
+    cr_assert_eq(pirn_deferred_add_both(never, open_another, arg), 0);
+    pirn_deferred_release(never);
+    return 0;
+}
+
+/* Goal: a signal that is opened when the runtime is already ending does not hold it.
+ * Method: in a callback, by the failure of a call that the end gives up; pirn_run returns (it would abort after 30 s).
+ */
+Test(signal, opened_at_the_very_end_holds_nobody, .timeout = 25) {
+    pirn_channel *opened = NULL;
+    in_every_mode(leave_an_opener, &opened);
+    cr_assert_not_null(opened);
+    cr_assert_eq(pn_outside_count(), 0);
+}
+
 static _Atomic(int) handled_by; /* the kernel's number of the thread that ran the program's own handler */
 
 static void note_thread(int number) {
