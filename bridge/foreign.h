@@ -23,8 +23,8 @@ void pn_foreign_stop(void);
 /* The same for offload threads, which deliver until they are joined or disowned. */
 void pn_foreign_stop_jobs(void);
 
-/* Pass the gate without a handle, to runtime `run` (0: the one that runs). Returns its number; 0: it is over. Threads of
- * pirn's that the runtime's end waits for in any case pass freely. They nest. For core/hooks.h. */
+/* Pass the gate without a handle, to runtime `run` (0: the one that runs). Returns its number; 0: it is over. Threads
+ * of pirn's that the runtime's end waits for in any case pass freely. They nest. For core/hooks.h. */
 uint32_t pn_foreign_enter(uint32_t run);
 void pn_foreign_leave(void);
 

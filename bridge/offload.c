@@ -53,9 +53,9 @@ static void deliver_over(pn_message *message) {
     job_release(PN_CONTAINER_OF(message, pn_job, over));
 }
 
-/* It was cancelled while it ran, or dropped its argument: its deferred has failed by itself, and a result that came late
- * is destroyed here. What these destructors do may still wake tasklets (a pool of connections gets one back), so it is
- * counted until now. */
+/* It was cancelled while it ran, or dropped its argument: its deferred has failed by itself, and a result that came
+ * late is destroyed here. What these destructors do may still wake tasklets (a pool of connections gets one back), so
+ * it is counted until now. */
 static void end_cancelled(pn_job *ended, pirn_result *late) {
     pirn_result_drop(late);
     pirn_deferred_release(ended->deferred);

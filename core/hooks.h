@@ -59,9 +59,9 @@ typedef struct pn_hooks {
      * thread", "a callback". Only called when pn_sched_self() has no current tasklet. */
     const char *(*thread_role)(void);
     unsigned (*worker_count)(void);
-    /* A thread without a scheduler: begin a call that posts to a worker of runtime `run` (0: of whichever runs), and end
-     * it; they nest. Returns the runtime's number; 0: that one is ending or gone, and the call must not post. Between the
-     * two it does not end. */
+    /* A thread without a scheduler: begin a call that posts to a worker of runtime `run` (0: of whichever runs), and
+     * end it; they nest. Returns the runtime's number; 0: that one is ending or gone, and the call must not post.
+     * Between the two it does not end. */
     uint32_t (*enter)(uint32_t run);
     void (*leave)(void);
 } pn_hooks;
