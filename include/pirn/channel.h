@@ -37,48 +37,62 @@ typedef struct pirn_channel_options {
     unsigned flags;
 } pirn_channel_options;
 
-/* Fill in the defaults: no name, no drop, prefer the receiver, shared. */
+/* Fill in the defaults: no name, no drop, prefer the receiver, shared. Parks: no. Thread: any. */
 PIRN_API void pirn_channel_options_init(pirn_channel_options *options);
 
-/* Make a channel of `elem_bytes` a value (0 allowed: a pure signal; at most 64 KiB) with room for `capacity` values
- * (at most 2^24). Parks: never. Thread: any thread of a running runtime (a local one: a worker). Owns: the caller,
- * until pirn_channel_destroy. Returns NULL when out of range, out of memory or outside a runtime.
- * Answers to stackless.channel(). */
+/* ---- life: core/channel_calls.c ---- */
+
+/* Make a channel. Parks: no. Thread: any, once pirn_run was called; a local one: its worker. Args: `elem_bytes` a value
+ * (0: a pure signal; at most 64 KiB), room for `capacity` values (0: a rendezvous; at most 2^24); `options` are copied,
+ * NULL ones refused. Owns: the caller, until pirn_channel_destroy. Returns: NULL when out of range, out of memory,
+ * before the first pirn_run, or for a local one where no worker is. Answers to stackless.channel(). */
 PIRN_API pirn_channel *pirn_channel_create(size_t elem_bytes, size_t capacity);
 PIRN_API pirn_channel *pirn_channel_create_with(size_t elem_bytes, size_t capacity,
                                                 const pirn_channel_options *options);
 
-/* Close the channel if it is open and give up the creator's hold; buffered values are dropped. Waiters wake with
- * PIRN_ECLOSED first, so nobody touches freed memory; a call that starts afterwards is the caller's bug. NULL allowed.
- * Parks: never. Thread: any. */
+/* Close the channel if it is open, drop what is buffered and free it. Parks: no. Thread: any of the runtime, or any at
+ * all when the runtime is over; a local one: its worker. No other thread may be inside a call on the channel or begin
+ * one: who destroys it has to know that. Only tasklets that are parked in it may still be there: they wake with
+ * PIRN_ECLOSED, and the last of them frees it. Args: NULL is allowed. */
 PIRN_API void pirn_channel_destroy(pirn_channel *channel);
 
-/* Send one value. Parks: yes, until a receiver or room is there. Thread: a tasklet; with PIRN_NOW also a pirn callback
- * (a foreign thread uses pirn_post). Args: `elem` is elem_bytes long, NULL only when that is 0. Owns: on 0 the receiver
- * has the value; on any other return the caller still has it. Returns: 0; PIRN_ECLOSED; PIRN_EAGAIN; PIRN_ETIMEDOUT;
- * PIRN_ECANCELED (or the thrown code); PIRN_EDEADLK; PIRN_ETHREAD. Answers to channel.send(). */
+/* ---- send and receive: core/channel_calls.c; the engine: core/channel.c ---- */
+
+/* Send one value. Parks: yes, until a receiver or room is there; it may also switch to the receiver (pirn_preference).
+ * Thread: a tasklet; with PIRN_NOW also a pirn callback (a foreign thread uses pirn_post). Args: `elem` is elem_bytes
+ * long, NULL only when that is 0. Owns: on 0 the receiver or the buffer has the value; on any other return the caller
+ * still has it. Returns: 0; PIRN_ECLOSED (closed before or meanwhile); PIRN_EINVAL (no channel, or no `elem` where one
+ * is needed); the wait's codes. Answers to channel.send(). */
 PIRN_API int pirn_send(pirn_channel *channel, const void *elem, pirn_time deadline);
 
-/* Receive one value into `elem`. As pirn_send; a closed channel gives its buffered values first, then PIRN_ECLOSED.
- * A tasklet cancelled after a value was handed to it and before it ran gets PIRN_ECANCELED, and the channel's drop runs
- * once for that value. Answers to channel.receive(). */
+/* Receive one value into `elem`. A closed channel gives its buffered values first. Parks: yes, until a value is there;
+ * it may also switch to the sender. Thread, Args: as pirn_send. Owns: on 0 the value is the caller's. Returns: as
+ * pirn_send. A tasklet cancelled after a value was handed to it and before it ran gets PIRN_ECANCELED, and the
+ * channel's drop runs once for that value. Answers to channel.receive(). */
 PIRN_API int pirn_recv(pirn_channel *channel, void *elem, pirn_time deadline);
 
-/* Close: every waiter wakes with PIRN_ECLOSED, sends fail from now on, receives drain the buffer first. Idempotent.
- * Parks: never. Thread: any of the runtime. */
+/* ---- close, questions: core/channel_calls.c ---- */
+
+/* Close: every waiter wakes with PIRN_ECLOSED, sends fail from now on, receives drain the buffer first. Once more is
+ * harmless. Parks: no. Thread: any of the runtime; a local one: its worker. Answers to channel.close(). */
 PIRN_API void pirn_channel_close(pirn_channel *channel);
+
+/* Whether it was closed: a snapshot. Parks: no. Thread: any; a local one: its worker. Answers to channel.closing. */
 PIRN_API bool pirn_channel_closed(pirn_channel *channel);
 
-/* Waiting senders (positive) or receivers (negative), as a snapshot; buffered values do not count.
- * Answers to channel.balance. */
+/* Waiting senders (positive) or receivers (negative), as a snapshot; buffered values do not count. Parks: no. Thread:
+ * any; a local one: its worker. Answers to channel.balance. */
 PIRN_API int pirn_channel_balance(pirn_channel *channel);
 
-/* Values in the buffer, as a snapshot. */
+/* Values in the buffer, as a snapshot. Parks: no. Thread: any; a local one: its worker. */
 PIRN_API size_t pirn_channel_length(pirn_channel *channel);
 
-/* Change or see who goes on after a transfer, from the next one on. Any worker; never park. channel.preference. */
+/* Change or see who goes on after a transfer, from the next one on. Parks: no. Thread: any; a local one: its worker.
+ * Args: a number beyond the three counts by its sign. Answers to channel.preference. */
 PIRN_API void pirn_channel_set_preference(pirn_channel *channel, pirn_preference preference);
 PIRN_API pirn_preference pirn_channel_preference(pirn_channel *channel);
+
+/* ---- select ---- */
 
 typedef enum pirn_direction { PIRN_RECV = -1, PIRN_SEND = 1 } pirn_direction;
 
@@ -92,9 +106,10 @@ typedef struct pirn_case {
 #define PIRN_SELECT_MAX 64
 
 /* Do exactly one of the cases: one that is ready (several: the worker's seeded generator chooses), or the first that
- * becomes so. Parks: yes. Thread: a tasklet. Args: at most PIRN_SELECT_MAX cases. Returns: the index of the case done,
- * its `status` set; or PIRN_EINVAL, PIRN_EAGAIN, PIRN_ETIMEDOUT, PIRN_ECANCELED, PIRN_EDEADLK, PIRN_ETHREAD with
- * nothing done. What Stackless' users asked for and Andrew Francis prototyped; Go's select. */
+ * becomes so. Parks: yes. Thread: as pirn_send. Args: 1 to PIRN_SELECT_MAX cases, each `elem` as for pirn_send and
+ * pirn_recv. Owns: as these, for the case done. Returns: its index, with its `status` set; PIRN_EINVAL (no cases or too
+ * many, a direction that is none, no `elem` where one is needed, one channel in both directions); the wait's codes.
+ * What Stackless' users asked for and Andrew Francis prototyped; Go's select. */
 PIRN_API int pirn_select(pirn_case *cases, size_t count, pirn_time deadline);
 
 #ifdef __cplusplus
