@@ -5,13 +5,14 @@
  *
  * A deferred has a home: the worker of the tasklet that made it. Its callbacks run there, on the scheduler's own stack
  * between two tasklets or inside the tasklet that fires or adds: they must not park (a waiting call returns
- * PIRN_ETHREAD, or PIRN_EAGAIN with PIRN_NOW). Fire, fail, add,
- * cancel and release work from every thread: elsewhere they are messages to the home. Await works in every tasklet.
- * A thread that pirn did not start may use them as long as it likes: when the runtime is over they give PIRN_ECLOSED.
+ * PIRN_ETHREAD, or PIRN_EAGAIN with PIRN_NOW). Fire, fail, add, cancel and release work from every thread: elsewhere
+ * they are messages to the home. Await works in every tasklet. A thread that pirn did not start may use them as long as
+ * it likes: when the runtime is over they give PIRN_ECLOSED.
  *
- * Holds: create gives one hold, retain one more, release gives one up. Who will fire a deferred keeps a hold until
- * it has fired. The result belongs to the deferred until its last hold is gone; then what nobody took is destroyed, and
- * a failure that no callback, await or chain ever saw is reported with the place where it was made.
+ * Holds: create gives one hold, retain one more, release gives one up. Who will fire a deferred keeps a hold until it
+ * has fired. The result belongs to the deferred until its last hold is gone; then what nobody took is destroyed, and a
+ * failure that is still the result, and that no await saw, is reported with the place where it was made (but for
+ * PIRN_ECANCELED, which somebody asked for).
  */
 #ifndef PIRN_DEFERRED_H
 #define PIRN_DEFERRED_H
@@ -25,23 +26,26 @@ extern "C" {
 
 typedef struct pirn_deferred pirn_deferred;
 
+/* ---- life, fire, cancel: core/deferred.c; the chain: core/deferred_run.c ---- */
+
 /* Asked to stop the work behind `deferred`. It may fire or fail it now or later, or not at all: then it is failed with
- * PIRN_ECANCELED right after. Runs at home. Answers to Deferred(canceller). */
+ * PIRN_ECANCELED right after. Parks: it must not. Thread: home. Answers to Deferred(canceller). */
 typedef void (*pirn_canceller)(pirn_deferred *deferred, void *context);
 
-/* One link of a chain. `result` is the result so far, owned by the callee while it runs: leave it, change it, or drop
- * and replace it (pirn_result_drop, pirn_result_fail). To go on with the result of another deferred return it: the
- * chain takes over the callee's hold on it and waits; its own deferred gives PIRN_EDEADLK. Return NULL otherwise. Runs
- * at home; must not park. Once an await has borrowed the result, callbacks added later see it with `drop` NULL: they
- * may read it, and change what callbacks after them see, but not take it away. What takes results away (a returned
- * deferred, chain, list, race, await_take) then gives the failure PIRN_EBUSY, unless nothing must be destroyed or
- * nobody else has a hold. */
+/* One link of a chain. Parks: it must not. Thread: home. Args: `result` is the result so far, owned by the callee while
+ * it runs: leave it, change it, or drop and replace it (pirn_result_drop, pirn_result_fail). Returns: NULL; or another
+ * deferred to go on with its result: the chain takes over the callee's hold on it and waits; its own deferred gives
+ * PIRN_EDEADLK. Once an await has borrowed the result, callbacks added later see it with `drop` NULL: they may read it,
+ * and change what callbacks after them see, but not take it away. What takes results away (a returned deferred, chain,
+ * list, race, await_take) then gives the failure PIRN_EBUSY, unless nothing must be destroyed or nobody else has a
+ * hold. */
 typedef pirn_deferred *(*pirn_callback)(void *context, pirn_result *result);
 
 /* Make a deferred at the caller's worker (on a foreign thread or the reactor: pirn_deferred_create_at, with the home's
- * number). It remembers the line that made it, for the report of an unhandled failure. Parks: never. Args: `canceller`
- * may be NULL; `home` a worker's number, or -1: the caller's. Owns: the caller has one hold. Returns NULL: no memory,
- * no worker here, or no such home. */
+ * number). It remembers the line that made it, for the report of an unhandled failure. Parks: no. Thread: a worker's;
+ * with a home any. Args: `canceller` may be NULL; `home` a worker's number, or -1: the caller's. Owns: the caller has
+ * one hold. Returns: NULL when there is no memory, no worker here (a line is on stderr), no such home, or no runtime
+ * any more. Answers to Deferred(). */
 #define pirn_deferred_create(canceller, context)                                                                       \
     pirn_deferred_create_from(-1, (canceller), (context), __FILE__, __LINE__)
 #define pirn_deferred_create_at(home, canceller, context)                                                              \
@@ -49,55 +53,62 @@ typedef pirn_deferred *(*pirn_callback)(void *context, pirn_result *result);
 PIRN_API pirn_deferred *pirn_deferred_create_from(int home, pirn_canceller canceller, void *context, const char *file,
                                                   int line);
 
-/* Already fired with `value`, or failed with `failure`. Owns: takes the value or failure; when it returns NULL (as
- * create) that has been destroyed. Answers to defer.succeed and defer.fail. */
+/* Already fired with `value`, or failed with `failure` (NULL: PIRN_EFAILED). Parks: no. Thread: a worker's. Owns: takes
+ * the value or failure; the caller has one hold. Returns: NULL as pirn_deferred_create; value or failure have then been
+ * destroyed. Answers to defer.succeed and defer.fail. */
 PIRN_API pirn_deferred *pirn_deferred_succeed(void *value, pirn_drop_fn drop);
 PIRN_API pirn_deferred *pirn_deferred_fail_now(pirn_failure *failure);
 
-/* One hold more (returns `deferred`), and one given up. Any thread, also after the runtime's end; never park. */
+/* One hold more (returns `deferred`), and one given up. Parks: no. Thread: any, also after the runtime's end. Args:
+ * release allows NULL. Owns: the last release destroys what is left, at home. */
 PIRN_API pirn_deferred *pirn_deferred_retain(pirn_deferred *deferred);
-PIRN_API void pirn_deferred_release(pirn_deferred *deferred); /* NULL allowed; never fails, on any thread */
+PIRN_API void pirn_deferred_release(pirn_deferred *deferred);
 
-/* Add a pair: `on_result` runs for a success, `on_failure` for a failure; a NULL half passes the result on. With a
- * result already there it runs now, inside this call; elsewhere than at home, soon, there. Parks: never. Thread: any.
- * Returns 0, PIRN_ENOMEM, PIRN_ECLOSED (a foreign thread, the runtime is over). Answers to addCallbacks. */
+/* Add a pair: `on_result` runs for a success, `on_failure` for a failure. With a result already there it runs now,
+ * inside this call; elsewhere than at home, soon, there. Parks: no. Thread: any. Args: a NULL half passes the result
+ * on; add_both adds one function as both halves. Owns: `context` stays the caller's. Returns: 0; PIRN_ENOMEM;
+ * PIRN_ECLOSED (a foreign thread, the runtime is over). Answers to addCallbacks and addBoth. */
 PIRN_API int pirn_deferred_add_callbacks(pirn_deferred *deferred, pirn_callback on_result, pirn_callback on_failure,
                                          void *context);
 PIRN_API int pirn_deferred_add_both(pirn_deferred *deferred, pirn_callback callback, void *context);
 
-/* Give the result. Parks: never. Thread: any. Owns: the deferred has `value` on 0; on any other return
- * the value has been destroyed with `drop` (a late result goes nowhere, and its destructor runs once). Returns: 0;
- * PIRN_EALREADY when it fired before (one late fire after a cancel without canceller is swallowed and gives 0);
- * PIRN_ECLOSED (a foreign thread, the runtime is over).
- * Answers to Deferred.callback and Deferred.errback. */
+/* Give the result. Parks: no. Thread: any. Args: a NULL `failure` is PIRN_EFAILED. Owns: the deferred has `value` or
+ * `failure` on 0; on any other return it has been destroyed (a late result goes nowhere, and its destructor runs once).
+ * Returns: 0; PIRN_EALREADY (it fired before; one late fire after a cancel without canceller is swallowed and gives 0);
+ * PIRN_ECLOSED (a foreign thread, the runtime is over). Answers to Deferred.callback and Deferred.errback. */
 PIRN_API int pirn_deferred_fire(pirn_deferred *deferred, void *value, pirn_drop_fn drop);
 PIRN_API int pirn_deferred_fail(pirn_deferred *deferred, pirn_failure *failure);
-/* Either, by `result->status`; takes what the result owns and zeroes it. */
+/* Either, by `result->status`, which is 0 or negative; takes what the result owns and zeroes it. As
+ * pirn_deferred_fire. */
 PIRN_API int pirn_deferred_settle(pirn_deferred *deferred, pirn_result *result);
 
 /* Cancel: an unfired one asks its canceller and fails with PIRN_ECANCELED unless that fired it; one that waits for an
- * inner deferred cancels the inner; a finished one stays as it is. Parks: never. Thread: any. Returns 0, PIRN_ECLOSED,
- * PIRN_ENOMEM (elsewhere than at home only). Answers to Deferred.cancel. */
+ * inner deferred cancels the inner; a finished one stays as it is. Parks: no. Thread: any. Returns: 0; PIRN_ENOMEM (for
+ * the message, elsewhere than at home); PIRN_ECLOSED (a foreign thread, the runtime is over). Answers to
+ * Deferred.cancel. */
 PIRN_API int pirn_deferred_cancel(pirn_deferred *deferred);
 
-/* Pause and unpause, counted: no callback runs while paused. Thread: home. Returns 0, PIRN_ETHREAD, PIRN_EINVAL
- * (unpause of one that is not paused). Answer to Deferred.pause and unpause. */
+/* Pause and unpause, counted: no callback runs while paused. Parks: no. Thread: home. Returns: 0; PIRN_ETHREAD (not at
+ * home; a line is on stderr); PIRN_EINVAL (unpause of one that is not paused). Answer to Deferred.pause and unpause. */
 PIRN_API int pirn_deferred_pause(pirn_deferred *deferred);
 PIRN_API int pirn_deferred_unpause(pirn_deferred *deferred);
 
 /* When `source` comes to this place in its chain, fire `target` with its result, which moves: `source` goes on with a
- * successful nothing. Takes over the caller's hold on both. Cancelling `target` does not cancel `source`. Thread: the
- * home of both. Returns 0, PIRN_ETHREAD, PIRN_ENOMEM (holds stay with the caller). Answers to
- * Deferred.chainDeferred. */
+ * successful nothing. Cancelling `target` does not cancel `source`. Parks: no. Thread: the home of both. Owns: on 0 it
+ * takes over the caller's hold on both; else they stay the caller's. Returns: 0; PIRN_ETHREAD (not the home of both; a
+ * line is on stderr); PIRN_ENOMEM. Answers to Deferred.chainDeferred. */
 PIRN_API int pirn_deferred_chain(pirn_deferred *source, pirn_deferred *target);
 
+/* ---- many as one: core/deferred_list.c ---- */
+
 /* Fire with pirn_deferred_results once all `count` have finished, in list order whatever their order in time.
- * Holds: takes the caller's hold on each; their results move into the list's. `flags` as Twisted's DeferredList: fire
- * on the first success (`index` says which; an empty list then never fires), fail on the first failure (its code, and
- * itself as the cause), count the children's failures as handled (without it each child keeps a copy, which is reported
- * unless somebody handles it there). Cancelling the list cancels its children, and it finishes as they do. It does not
- * cancel the others when it fires early; their late results are destroyed. NULL: no memory, not the home of all,
- * unknown flags; then the holds stay with the caller. Answers to DeferredList. */
+ * Cancelling the list cancels its children, and it finishes as they do. It does not cancel the others when it fires
+ * early; their late results are destroyed. Parks: no. Thread: the home of all. Args: `flags` as Twisted's DeferredList:
+ * fire on the first success (`index` says which; an empty list then never fires), fail on the first failure (its code,
+ * and itself as the cause), count the children's failures as handled (without it each child keeps a copy, which is
+ * reported unless somebody handles it there). Owns: takes the caller's hold on each, and their results move into the
+ * list's; the caller has one hold on the list. Returns: NULL when there is no memory, this is not the home of all (a
+ * line is on stderr), or for unknown flags; then the holds stay with the caller. Answers to DeferredList. */
 enum pirn_list_flags {
     PIRN_LIST_FIRE_ON_ONE_RESULT = 1,
     PIRN_LIST_FIRE_ON_ONE_FAILURE = 2,
@@ -113,45 +124,54 @@ PIRN_API pirn_deferred *pirn_deferred_list(pirn_deferred **deferreds, size_t cou
 
 /* Fire with the first success (pirn_deferred_results with one meaningful entry, `index`) and cancel the others, once
  * each, whose results then go nowhere; fail with the last failure when all fail, with PIRN_EINVAL when there is none.
- * Holds, cancel and NULL as pirn_deferred_list. Answers to defer.race. */
+ * Parks: no. Thread, Owns, Returns, and a cancel: as pirn_deferred_list. Answers to defer.race. */
 PIRN_API pirn_deferred *pirn_deferred_race(pirn_deferred **deferreds, size_t count);
 
 /* Cancel it when it has not come to this place in its chain by `deadline`; the PIRN_ECANCELED that this makes is
- * PIRN_ETIMEDOUT for callbacks added later. A canceller that gives a result wins. Thread: home. Returns 0, PIRN_ENOMEM,
- * PIRN_ETHREAD. Answers to Deferred.addTimeout. */
+ * PIRN_ETIMEDOUT for callbacks added later. A canceller that gives a result wins. Parks: no. Thread: home. Args:
+ * PIRN_FOREVER does nothing. Returns: 0; PIRN_ENOMEM; PIRN_ETHREAD (not at home; a line is on stderr). Answers to
+ * Deferred.addTimeout. core/deferred_deadline.c */
 PIRN_API int pirn_deferred_deadline(pirn_deferred *deferred, pirn_time deadline);
 
-/* Whether it has a result that stays (no callback outstanding, not paused or chained). Any thread; a snapshot. */
+/* Whether it has a result that stays (no callback outstanding, not paused or chained): a snapshot. Parks: no. Thread:
+ * any. */
 PIRN_API bool pirn_deferred_finished(pirn_deferred *deferred);
 
-/* Wait for the result. A finished deferred never parks. Parks: yes. Thread: a tasklet on any worker. Args: `out` may be
- * NULL. Owns: `*out` borrows from the deferred (its drop is NULL): valid while the caller has a hold, not for
- * pirn_result_drop. Returns: 0 for a success; the failure's code, with `out->failure` borrowed, for a failure (it then
- * counts as handled); and with `out` zeroed: PIRN_EAGAIN, PIRN_ETIMEDOUT, PIRN_ECANCELED, PIRN_EDEADLK, PIRN_ETHREAD,
- * PIRN_ENOMEM (elsewhere than at home only). A cancelled wait (or one ended by a throw) cancels the deferred when it
- * was its last consumer: no other await, chain, list or deferred waits for it. A deadline leaves it alone.
- * To tell a wait's own code from the result's, compare `out->status` (0 when the wait ended early).
- * Answers to the seeds' block_on. */
+/* ---- wait: core/deferred_await.c ---- */
+
+/* Wait for the result. A cancelled wait (or one ended by a throw) cancels the deferred when it was its last consumer:
+ * no other await, chain, list or deferred waits for it. A deadline leaves it alone. Parks: yes; for a finished deferred
+ * never. Thread: a tasklet on any worker; with PIRN_NOW any. Args: `out` may be NULL. Owns: `*out` borrows from the
+ * deferred (its drop is NULL): valid while the caller has a hold, not for pirn_result_drop. Returns: 0 for a success;
+ * the failure's code, with `out->failure` borrowed, for a failure (it then counts as handled); and with `out` zeroed
+ * PIRN_ENOMEM (elsewhere than at home) or the wait's codes. To tell those from the result's, compare `out->status` (0
+ * when the wait ended early). Answers to the seeds' block_on. */
 PIRN_API int pirn_await(pirn_deferred *deferred, pirn_result *out, pirn_time deadline);
 
-/* As pirn_await, but `*out` takes the result: the caller owns it (pirn_result_drop), and gives up its hold on the
- * deferred, on every return. Where the wait ends early, by a deadline too, the deferred is cancelled when no other
- * await, chain, list or deferred waits for it. Thread: a tasklet at home. Returns as pirn_await, and PIRN_EBUSY when
- * others have borrowed the result. */
+/* As pirn_await, but `*out` takes the result. Where the wait ends early, by a deadline too, the deferred is cancelled
+ * when no other await, chain, list or deferred waits for it. Parks: yes; for a finished deferred never. Thread: a
+ * tasklet at home; with PIRN_NOW also a callback there. Args: `out` is not NULL. Owns: the caller owns `*out`
+ * (pirn_result_drop), and gives up its hold on the deferred, on every return. Returns: as pirn_await; PIRN_EBUSY
+ * (others have borrowed the result); PIRN_ETHREAD also elsewhere than at home (a line is on stderr). */
 PIRN_API int pirn_await_take(pirn_deferred *deferred, pirn_result *out, pirn_time deadline);
 
-/* A function that runs in a tasklet of its own, with its result in `out`: returns 0 or a negative code. */
+/* ---- a tasklet's result: core/deferred_tasklet.c ---- */
+
+/* A function with a result. Parks: as it likes. Thread: a tasklet of its own. Owns: `*out`, zeroed before, belongs to
+ * whoever waits for it. Returns: 0; or a negative code, with `out` untouched or failed (pirn_result_fail). */
 typedef int (*pirn_call_fn)(void *arg, pirn_result *out);
 
 /* Run `fn(arg)` in a new tasklet of this worker; the deferred fires with its result. Cancelling it cancels the tasklet,
- * and it finishes when that has ended: `fn` may catch the PIRN_ECANCELED and return something else. Parks: never.
- * Thread: a worker's. Returns NULL: no memory or no worker here. Answers to the seeds' deferred_tasklet. */
+ * and it finishes when that has ended: `fn` may catch the PIRN_ECANCELED and return something else. Parks: no. Thread:
+ * a worker's. Owns: `arg` passes to `fn` as it is; the caller has one hold. Returns: NULL when there is no memory, or
+ * no worker here (a line is on stderr); then `fn` never runs. Answers to the seeds' deferred_tasklet. */
 #define pirn_deferred_tasklet(fn, arg) pirn_deferred_tasklet_from((fn), (arg), __FILE__, __LINE__)
 PIRN_API pirn_deferred *pirn_deferred_tasklet_from(pirn_call_fn fn, void *arg, const char *file, int line);
 
-/* Run `fn(arg)` in a new tasklet and wait for it. Parks: yes. Owns: `*out` is the caller's. Returns what `fn` came to,
- * or the wait's own code (the tasklet is then cancelled, and its late result destroyed). In a callback or outside a
- * tasklet: PIRN_ETHREAD before anything was started. Answers to the seeds' blocking_tasklet. */
+/* Run `fn(arg)` in a new tasklet and wait for it. Parks: yes. Thread: a tasklet. Args: `out` may be NULL: what it owns
+ * is destroyed. Owns: `*out` is the caller's. Returns: what `fn` came to; PIRN_ENOMEM; the wait's codes: nothing was
+ * started (so always with PIRN_NOW), or the tasklet is cancelled, and its late result destroyed. Answers to the seeds'
+ * blocking_tasklet. */
 #define pirn_blocking_tasklet(fn, arg, out, deadline)                                                                  \
     pirn_blocking_tasklet_from((fn), (arg), (out), (deadline), __FILE__, __LINE__)
 PIRN_API int pirn_blocking_tasklet_from(pirn_call_fn fn, void *arg, pirn_result *out, pirn_time deadline,
