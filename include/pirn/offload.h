@@ -14,27 +14,33 @@
 extern "C" {
 #endif
 
-/* A blocking call. Runs on a thread of a pool: it may block, and must not call anything of pirn that parks or names
- * the running tasklet. Returns 0 with `out` set, or a negative code (pirn_result_fail). It must not touch a tasklet's
- * stack. */
+/* A blocking call. Parks: it must not, but it may block. Thread: one of a pool's; so it must not call anything of pirn
+ * that parks or names the running tasklet, nor touch a tasklet's stack. One that still runs a second after the
+ * runtime's end asked it to stop is named on stderr and outlives it: such a job, its `drop` and its result's may then
+ * use nothing of pirn but a pirn_foreign handle, whose calls give PIRN_ECLOSED. Args: `arg` is the job's. Owns: `*out`,
+ * zeroed before, goes to the deferred. Returns: 0 with `out` set, or a negative code (pirn_result_fail). */
 typedef int (*pirn_work_fn)(void *arg, pirn_result *out);
+
+/* ---- pools: bridge/offload_pool.c; jobs: bridge/offload.c ---- */
 
 /* A set of threads with one queue, first in first out. */
 typedef struct pirn_pool pirn_pool;
 
-/* Make a pool: `threads` 1 to 64, started now, named "offload-NAME" (cut at 15 bytes); at most `queue_max` jobs wait.
- * NULL: out of range, no memory, no threads. Parks: never. Thread: a worker's. */
+/* Make a pool. Parks: no. Thread: a worker's. Args: `threads` 1 to 64, started now, named "offload-NAME" (cut at 15
+ * bytes); at most `queue_max` jobs wait beside those that an idle thread is about to take. Owns: the caller, until
+ * pirn_pool_close. Returns: NULL when out of range, without a name or worker here, or for want of memory or threads. */
 PIRN_API pirn_pool *pirn_pool_create(const char *name, unsigned threads, unsigned queue_max);
 
-/* Refuse new jobs, fail those queued with PIRN_ECLOSED, interrupt those running, and free the pool when its threads are
- * done, without waiting for them here. NULL allowed. Parks: never. Thread: a worker's. */
+/* Fail the jobs queued with PIRN_ECLOSED, interrupt those running, and free the pool when its threads are done, without
+ * waiting for them here. Parks: no. Thread: a worker's. Args: NULL is allowed. Owns: the pool is gone for the caller:
+ * no pirn_work may name it from now on. */
 PIRN_API void pirn_pool_close(pirn_pool *pool);
 
 typedef struct pirn_work {
     pirn_pool *pool; /* NULL: the runtime's own                                          */
     pirn_work_fn work;
     void *arg; /* the job's own until it ends                                      */
-    /* destroys `arg` when the job is over, on the pool's thread or where it was withdrawn; NULL: nothing */
+    /* destroys `arg` when the job is over, on the pool's thread, or where it was withdrawn or refused; NULL: nothing */
     pirn_drop_fn drop;
     /* makes a running `work` return soon; runs on another thread while `work` certainly still runs; NULL: cannot */
     void (*interrupt)(void *arg);
@@ -42,32 +48,43 @@ typedef struct pirn_work {
 } pirn_work;
 
 /* Run `work(arg)` on a thread of the runtime's pool; the deferred fires with its result at the caller's worker.
- * Parks: never. Thread: a worker's. Owns: the job owns `arg`, also on failure of this call (it is then dropped).
  * Cancelling the deferred withdraws a queued job and interrupts a running one; the deferred fails with PIRN_ECANCELED
- * at once, a late result is destroyed. Returns NULL: no memory, no worker here. A full queue gives a deferred failed
- * with PIRN_ELIMIT, a closed pool one failed with PIRN_ECLOSED. Answers to threads.deferToThread. */
+ * at once, a late result is destroyed. Parks: no. Thread: a worker's. Args: `drop` NULL: `arg` needs none. Owns: the
+ * job owns `arg`, also on failure of this call (it is then dropped); the caller has one hold on the deferred. Returns:
+ * NULL when there is no memory, or no worker here (a line is on stderr). A full queue gives a deferred failed with
+ * PIRN_ELIMIT, the runtime's end one failed with PIRN_ECLOSED. Answers to threads.deferToThread. */
 #define pirn_offload(work, arg, drop) pirn_offload_at((work), (arg), (drop), __FILE__, __LINE__)
 PIRN_API pirn_deferred *pirn_offload_at(pirn_work_fn work, void *arg, pirn_drop_fn drop, const char *file, int line);
 
-/* The same with all its options, which are copied. */
+/* The same with all its options, which are copied; also with another pool. As pirn_offload. */
 #define pirn_offload_with(work) pirn_offload_with_at((work), __FILE__, __LINE__)
 PIRN_API pirn_deferred *pirn_offload_with_at(const pirn_work *work, const char *file, int line);
 
+/* ---- threads that pirn did not start: bridge/foreign.c ---- */
+
 /* What a foreign thread needs to call us. While one is open something outside may wake tasklets, so nothing is called a
- * deadlock. May be shared by threads. Valid until closed, also while the runtime ends: calls then give PIRN_ECLOSED. */
+ * deadlock. May be shared by threads. Valid until closed, also when the runtime is over: calls then give
+ * PIRN_ECLOSED. */
 typedef struct pirn_foreign pirn_foreign;
 
-/* Open one. Thread: any, while a runtime runs. NULL: none runs, or no memory. Parks: never. */
+/* Open one. Main, or whoever starts the thread that will use it, opens it before it starts that thread: until then
+ * nothing says that somebody outside exists, and a deadlock may be reported. Parks: no. Thread: any, while a runtime
+ * runs. Owns: the caller, until pirn_foreign_close. Returns: NULL when no runtime runs, or there is no memory. */
 PIRN_API pirn_foreign *pirn_foreign_open(void);
-PIRN_API void pirn_foreign_close(pirn_foreign *foreign); /* NULL allowed */
 
-/* Send without waiting: to a waiting receiver or into the buffer. Thread: any. Parks: never, blocks never. Owns: as
- * pirn_send. Returns 0, PIRN_EAGAIN (nobody waits and no room), PIRN_ECLOSED (channel closed or runtime over),
- * PIRN_EINVAL (a local channel). Answers to reactor.callFromThread. */
+/* Close it; no other thread may use it from now on. Parks: no. Thread: any, also after the runtime's end. Args: NULL is
+ * allowed. */
+PIRN_API void pirn_foreign_close(pirn_foreign *foreign);
+
+/* Send without waiting: to a waiting receiver or into the buffer. Parks: no, and it does not block. Thread: any. Args:
+ * `elem` as for pirn_send. Owns: as pirn_send. Returns: 0; PIRN_EAGAIN (nobody waits and no room); PIRN_ECLOSED (the
+ * channel is closed, or the runtime over); PIRN_EINVAL (a local channel, or no `elem` where one is needed). Answers to
+ * reactor.callFromThread. */
 PIRN_API int pirn_post(pirn_foreign *foreign, pirn_channel *channel, const void *elem);
 
-/* Start a detached tasklet on the least loaded worker. Thread: any. Parks: never. Returns 0, PIRN_ENOMEM,
- * PIRN_ELIMIT (65,536 such tasklets wait for their first turn), PIRN_ECLOSED (main has returned). */
+/* Start a detached tasklet on the least loaded worker. Parks: no. Thread: any. Owns: on 0 `arg` passes to `fn` as it
+ * is; else it stays the caller's. Without memory for the tasklet there `fn` never runs, which is reported. Returns: 0;
+ * PIRN_ENOMEM; PIRN_ELIMIT (65,536 such tasklets wait for their first turn); PIRN_ECLOSED (main has returned). */
 #define pirn_foreign_spawn(foreign, fn, arg) pirn_foreign_spawn_at((foreign), (fn), (arg), __FILE__, __LINE__)
 PIRN_API int pirn_foreign_spawn_at(pirn_foreign *foreign, pirn_fn fn, void *arg, const char *file, int line);
 
