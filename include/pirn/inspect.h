@@ -46,12 +46,15 @@ typedef struct pirn_snapshot {
     uint64_t live, parked, deferreds, records; /* records: operations handed to another thread and not back */
 } pirn_snapshot;
 
-/* Look at all workers, each at a moment between two tasklets. Parks: yes. Thread: a tasklet. Owns: `*snapshot` is the
- * caller's: pirn_snapshot_drop. Returns 0; PIRN_EINVAL (no `snapshot`); PIRN_ENOMEM; PIRN_ETHREAD; PIRN_ECANCELED;
- * PIRN_EAGAIN for PIRN_NOW, and PIRN_ETIMEDOUT for a deadline that is past: one round of messages once begun is waited
- * for. */
+/* Look at all workers, each at a moment between two tasklets. Parks: yes: one message goes round all workers, and once
+ * begun it is waited for. Thread: a tasklet. Args: at most `tasklets_max` tasklets of each worker. Owns: on 0
+ * `*snapshot` is the caller's, for pirn_snapshot_drop. Returns: 0; PIRN_EINVAL (no `snapshot`); PIRN_ENOMEM; the wait's
+ * codes, before it begins only: PIRN_EAGAIN always with PIRN_NOW, PIRN_ETIMEDOUT for a deadline that is past.
+ * bridge/inspect.c */
 PIRN_API int pirn_inspect(size_t tasklets_max, pirn_snapshot **snapshot, pirn_time deadline);
-PIRN_API void pirn_snapshot_drop(pirn_snapshot *snapshot); /* NULL allowed */
+
+/* Free a snapshot. Parks: no. Thread: any. Args: NULL is allowed. */
+PIRN_API void pirn_snapshot_drop(pirn_snapshot *snapshot);
 
 #ifdef __cplusplus
 }

@@ -32,8 +32,8 @@ typedef enum pirn_guard {
 
 typedef int (*pirn_fn)(void *arg); /* a tasklet's body: 0, or a negative PIRN_E... */
 
-/* A tasklet that ended with an error nobody joined for, or a deferred that failed unhandled. `text` is one
- * line without a newline. Runs on the thread that noticed it; must not park. */
+/* Told of a tasklet that ended with an error nobody joined for, or a deferred that failed unhandled. Parks: it must
+ * not. Thread: the one that noticed it, a worker's. Args: `text` is one line without a newline, borrowed. */
 typedef void (*pirn_error_handler)(void *context, int code, const char *text);
 
 typedef struct pirn_options {
@@ -54,21 +54,21 @@ typedef struct pirn_options {
     void *on_error_context;
 } pirn_options;
 
-/* Fill in the defaults. */
+/* Fill in the defaults. Parks: no. Thread: any. */
 PIRN_API void pirn_options_init(pirn_options *options);
 
-/* Run `main_fn(arg)` as the first tasklet of worker 0, with everything pirn needs around it, and return when it
- * and all that it started are over. Its return starts the shutdown: listeners close, the other tasklets may go on for
- * `drain_ns`, then they are cancelled; then jobs, reactor and workers end.
- * Parks: blocks the calling thread. Thread: any thread that is not pirn's; one call at a time in a process.
- * Args: NULL options are the defaults. In single mode the calling thread is the worker.
+/* Run `main_fn(arg)` as the first tasklet of worker 0, with everything pirn needs around it, and return when it and all
+ * that it started are over. Its return starts the shutdown: listeners close, the other tasklets may go on for
+ * `drain_ns`, then they are cancelled; then jobs, reactor and workers end. Parks: it blocks the calling thread. Thread:
+ * any that is not pirn's; one call at a time in a process. In single mode the calling thread is the worker. Args: NULL
+ * options are the defaults; they are copied. Returns: main's result (when nothing can ever wake main, a report is on
+ * stderr and main's wait gets PIRN_EDEADLK, which it may return); PIRN_EINVAL (an option out of range, or no `main_fn`;
+ * one line on stderr says which); PIRN_EALREADY (a runtime runs); PIRN_ENOMEM; or the system's code when a thread or
+ * descriptor could not be had. Answers to stackless.run() with reactor.run(). reactor_thread/runtime.c, shutdown.c
+ *
  * Signals: threads that run tasklets block them, so that no handler runs on a tasklet's stack; so a child process made
- * by fork in a tasklet starts with them blocked. In single mode the watchdog takes those that the calling thread let
- * in (with `slice_warn_ns` PIRN_FOREVER there is none, and the calling thread keeps them).
- * Returns: main's result; PIRN_EDEADLK when nothing could ever wake main (a report is on stderr and main's wait got
- * PIRN_EDEADLK too); PIRN_EINVAL for options out of range (one line on stderr says which); PIRN_EALREADY when a runtime
- * runs already; PIRN_ENOMEM; or the system's code when a thread or descriptor could not be had.
- * Answers to stackless.run() with reactor.run(). */
+ * by fork in a tasklet starts with them blocked. In single mode the watchdog takes those that the calling thread let in
+ * (with `slice_warn_ns` PIRN_FOREVER there is none, and the calling thread keeps them). */
 PIRN_API int pirn_run(const pirn_options *options, pirn_fn main_fn, void *arg);
 
 typedef struct pirn_runtime_info {
@@ -80,7 +80,7 @@ typedef struct pirn_runtime_info {
     size_t stack_bytes;
 } pirn_runtime_info;
 
-/* What this runtime is. Any thread of a running runtime; never parks. PIRN_ETHREAD when none runs. */
+/* What this runtime is. Parks: no. Thread: any, while it runs. Returns: 0; PIRN_ETHREAD (none runs). */
 PIRN_API int pirn_runtime_describe(pirn_runtime_info *info);
 
 #ifdef __cplusplus
