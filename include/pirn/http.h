@@ -75,8 +75,8 @@ PIRN_API int pirn_http_route(pirn_http_server *server, const char *method, const
                              pirn_http_handler handler, void *context);
 
 /* Serve on `listener`. Parks: no. Thread: a tasklet. Owns: on 0 the listener is the server's, on failure the caller's.
- * Returns: 0; PIRN_EALREADY (the server or the listener serves); PIRN_EINVAL (the runtime's shutdown has stopped the
- * listener). */
+ * Returns: 0; PIRN_EALREADY (the server or the listener serves); PIRN_ECLOSED (the listener was stopped, or the runtime
+ * is ending). */
 PIRN_API int pirn_http_serve(pirn_http_server *server, pirn_listener *listener);
 
 /* Stop accepting, close idle connections, answer what is under way with `Connection: close`, wait for it until
