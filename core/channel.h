@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: the channel's struct and the one engine for send, receive and select.
- *
- * Invariants (under the channel's lock):
- *   (1) all clauses in `waiters` are of one direction; (2) a buffer with values means no waiting receiver, a buffer
- *   with room means no waiting sender; (3) balance == open waiting senders, or minus open waiting receivers; (4) a
- *   closed channel has no waiters;
- *   (5) a clause is in at most one queue; whoever claims a waiter takes the claimed clause out of its queue under that
- *   channel's lock; the home takes out the others.
- *
  * Threads: a shared channel from every thread (pirn_post, and callbacks, without parking); a local one from its home.
+ * Invariants (under the channel's lock): (1) all clauses in `waiters` are of one direction; (2) a buffer with values
+ *       means no waiting receiver, a buffer with room means no waiting sender; (3) balance == the clauses in `waiters`,
+ *       negative when they receive; (4) a closed channel has no waiters; (5) a clause is in at most one queue; whoever
+ *       claims a waiter takes the claimed clause out of its queue under that channel's lock; the home takes out the
+ *       others.
  * Order: lock, look, copy, unlock, then ready, then perhaps switch: the engine decides under the lock and switches
  *       after it.
  * Lifetime: counted: the creator holds one, each parked clause one; the last one frees.
  * Source: Stackless' channelobject.c for order and preference; Go's chan.go for direct hand-off; libtask for "a send is
- *   a select of one".
+ *       a select of one".
  */
 #ifndef PN_CHANNEL_H
 #define PN_CHANNEL_H

@@ -2,6 +2,11 @@
  *
  * What: the channel's life (create, close, destroy) and the public verbs, which are the engine with one case.
  * Threads: as the public header says.
+ * Invariants: (1) a close claims and unlinks all waiters under the lock, and makes them ready after it: between the two
+ *       they are chained through their own clauses, whose frames stay until they are ready; (2) who gives up the last
+ *       hold finds no waiters, for each of them has one.
+ * Lifetime: core/channel.h. So a destroy with tasklets parked here frees nothing yet: the last of them does, on its way
+ *       out.
  */
 #include <string.h>
 

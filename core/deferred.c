@@ -168,8 +168,7 @@ int pn_deferred_require_home(const pirn_deferred *deferred, const char *call) {
     const pn_sched *sched = pn_sched_self();
     if (sched) {
         pn_warn("%s() on worker %u: the deferred lives on worker %u. Use pirn_await() here, or do this in a tasklet "
-                "spawned "
-                "there.",
+                "spawned there.",
                 call, sched->options.id, deferred->home);
     } else {
         pn_warn("%s() from %s: the deferred lives on worker %u. Do this in a tasklet spawned there.", call,

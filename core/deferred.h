@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: the deferred's inside, for the bridge and reactor: records that complete by firing one.
- * Threads: fields belong to the home; other threads use only the public calls.
+ * Threads: fields belong to the home; other threads use only the public calls, and those below that say so.
  */
 #ifndef PN_DEFERRED_H
 #define PN_DEFERRED_H

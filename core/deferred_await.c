@@ -3,14 +3,14 @@
  * What: a tasklet waits for a deferred: the seeds' block_on, with a one-shot slot per wait instead of a rendezvous.
  *
  * Threads: the awaiting tasklet's, and the deferred's home when that is another.
- *
- * At home, the awaiter stands in the deferred's list and its slot is filled by whoever ends the chain. Elsewhere, a
- * record on the heap stands there for it, with a word that decides once who ends the wait:
- *     WAITING -> DELIVERED  (home: the result is borrowed and the record goes back; the asker frees it)
- *     WAITING -> GIVEN_UP   (asker: its deadline or a strike came first; it says so by a second message, and the home
- * frees it) The record goes there and back as one message; messages of one sender arrive in order, so `give_up` never
- * comes before the record itself.
- *
+ * Two ways: at home, the awaiter stands in the deferred's list and its slot is filled by whoever ends the chain.
+ *       Elsewhere, a record on the heap stands there for it.
+ * States of that record's word, which decides once who ends the wait:
+ *       WAITING -> DELIVERED  home: the result is borrowed and the record goes back; the asker frees it
+ *       WAITING -> GIVEN_UP   asker: its deadline or a strike came first; it says so by a second message, and the home
+ *                             frees it
+ *       The record goes there and back as one message; messages of one sender arrive in order, so `give_up` never comes
+ *       before the record itself.
  * Invariants: (1) a settled deferred is awaited without parking, on any thread; (2) no result is copied but borrowed or
  *       moved; (3) the record holds the deferred.
  * Rejected: claiming the awaiter's waiter from the deferred's home: its frame may be gone; the record's word guards it.

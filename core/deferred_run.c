@@ -8,6 +8,9 @@
  * The loop: deferreds that wait for others form chains of any length, so nothing here recurses over them. A stack of
  *       deferreds, linked through `under`, holds those at work: when the top one's result goes to another that waits
  *       for it, that one goes on top. Adding to a running deferred only appends.
+ * Invariants: (1) each deferred on that stack is `running`, and held: by pn_deferred_run, or by the hold that attach
+ *       took; (2) a link is out of the chain before its callback runs, and is not touched after that, for the callback
+ *       may free it; (3) `final` is written only while UNSETTLED, so a borrower on another thread may read it.
  * Source: Twisted's Deferred._runCallbacks, but: a deferred that waits and is paused too does not keep those under it
  *       from going on; one whose callback runs is waited for to the end of its chain instead of robbed of its result so
  *       far.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: see core/inspect.h. Threads: the owner.
+ * What: see core/inspect.h.
+ * Threads: the owner.
  */
 #include "inspect.h"
 

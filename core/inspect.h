@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: one scheduler's part of a snapshot (pirn/inspect.h). Threads: the owner, between two tasklets or in one.
+ * What: one scheduler's part of a snapshot (pirn/inspect.h).
+ * Threads: the owner, between two tasklets or in one.
  */
 #ifndef PN_INSPECT_H
 #define PN_INSPECT_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: the one intrusive doubly linked list. A list is a ring through its head; an unlinked node has next == NULL.
- * Threads: the owner of the list. Invariants: (1) for every linked node n, n->next->prev == n; (2) a node is in one
- *       list.
+ * Threads: the owner of the list.
+ * Invariants: (1) for every linked node n, n->next->prev == n; (2) a node is in one list.
  */
 #ifndef PN_LIST_H
 #define PN_LIST_H

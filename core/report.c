@@ -3,6 +3,8 @@
  * What: the lines that tell which tasklets are parked with nobody left to wake them. The judgement is made elsewhere:
  *       for the whole program by the last worker to go idle (bridge/deadlock.c, alone.c), for a part of it by age.
  * Threads: the owner of the scheduler.
+ * Invariants: (1) a wait is named in one report by age at most: pn_wait clears the mark; (2) a report allocates
+ *       nothing, and wakes nobody.
  * Limits: PN_REPORT_LINES_MAX tasklets and GROUPS_MAX objects a report; the rest is counted. The walks over all
  *       tasklets are at most GROUPS_MAX + 2.
  */

@@ -2,6 +2,9 @@
  *
  * What: the public calls of pirn/tasklet.h: each finds the home and acts there, or hands over to core/remote.c.
  * Threads: as each call's comment in the public header says.
+ * Invariants: (1) a handle is looked up at its home only: another worker sends it there as it is; (2) a tasklet has one
+ *       joiner at most, here or elsewhere, and its record stays until that one has taken the result or left: so a
+ *       join's waiter finds it by its id at any time; (3) a call that cannot be made here fails before any side effect.
  */
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the pairing heap behind core/timer.h. A heap is a tree of timers, no child before its parent; children of one
- *       parent form a list, whose first has the parent as `prev`.
+ * What: the pairing heap behind core/timer.h. A heap is a tree of timers; the children of one parent form a list.
  * Threads: the owner of the heap.
+ * Invariants: (1) no child is before its parent; (2) `prev` is the sibling before, of a first child the parent, of the
+ *       root NULL; (3) a timer that is due and has not fired yet is a child of `due` in pn_timers_run, and can be
+ *       disarmed there.
  * Cost: arm and disarm of a leaf O(1); taking the root pairs its children off, two passes, amortised O(log n).
  * Source: Fredman, Sedgewick, Sleator, Tarjan: The pairing heap (1986).
  */

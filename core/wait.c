@@ -2,6 +2,10 @@
  *
  * What: parking and its three endings: a peer's claim, the deadline, a strike (see core/wait.h for the contract).
  * Threads: the waiter's home, but for pn_waiter_claim and pn_waiter_ready, which a peer elsewhere may call.
+ * Invariants: (1) of all claims of a waiter one succeeds, and its tasklet is made ready once, by whoever that was; (2)
+ *       when pn_wait returns, the waiter's timer is out of the heap, and after an early end it is in no queue and no
+ *       record; (3) a thrown strike is used up by the wait that it ends: one that came too late for a result stays due;
+ *       (4) a record is asked for before the word is claimed, so the claim that follows cannot fail.
  */
 #include "wait.h"
 
