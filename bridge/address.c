@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: see bridge/address.h. Threads: any.
+ * What: see bridge/address.h.
+ * Threads: any; no state.
  */
 #include "address.h"
 

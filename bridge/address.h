@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: numeric socket addresses to and from text. Threads: any.
+ * What: numeric socket addresses to and from text.
+ * Threads: any.
  */
 #ifndef PN_ADDRESS_H
 #define PN_ADDRESS_H

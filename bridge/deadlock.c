@@ -3,17 +3,18 @@
  * What: see bridge/deadlock.h.
  * Threads: each worker, for itself; the words of the others are read only.
  *
- * Total deadlock. Each worker publishes in `idle` (odd: asleep without a deadline). The last one to go idle looks, in
+ * Total deadlock: each worker publishes in `idle` (odd: asleep without a deadline). The last one to go idle looks, in
  *       this order: every worker's word is odd; nothing outside can wake anybody; every inbox is empty and every worker
  *       expects nothing back; every word is still what it was. Workers that sleep send nothing, and what they wait for
  *       from outside they count until it has arrived (live.h), so if all four hold, no message is in flight and none
  *       can come.
- *       A worker is odd only between its announcement and its first look at the inbox afterwards: what it takes out of
- *       its inbox it handles while even.
- *       The word's store and the reads of the others' words are a store-load pair: a full fence stands between them on
- *       every worker, so of two that go idle at once at least one sees the other.
- * Partial. A tasklet parked on pirn's own objects, without a deadline, for stuck_warn_ns is reported once. A worker
+ * Partial: a tasklet parked on pirn's own objects, without a deadline, for stuck_warn_ns is reported once. A worker
  *       looks only when something was dispatched since its last look, so a quiet program does not wake for it.
+ * Invariants: (1) a worker is odd only between its announcement and its first look at the inbox afterwards: what it
+ *       takes out of its inbox it handles while even; (2) between the store of the own word and the reads of the
+ *       others' stands a full fence on every worker, so of two that go idle at once at least one sees the other; (3)
+ *       what a judge reads of a worker is published by that worker's word; (4) one total report is under way at a time
+ *       (`reporting`), so its messages are in one inbox each.
  */
 #include "deadlock.h"
 

@@ -5,9 +5,10 @@
  * The protocol (a store-load pair on both sides):
  *       sleeper: state = ASLEEP; full fence; look at the inbox; nothing there: sleep in its readiness set.
  *       ringer:  push the message; full fence; look at state; ASLEEP: claim it (to RUNG), and who won writes the
- *       eventfd. Whichever fence comes first in the order of all fences, the other side sees: either the sleeper sees
- *       the message or the ringer sees ASLEEP. Without the fences x86 loses wake-ups too (its stores wait in a buffer
- *       while loads pass).
+ *                eventfd.
+ *       Whichever fence comes first in the order of all fences, the other side sees: either the sleeper sees the
+ *       message or the ringer sees ASLEEP. Without the fences x86 loses wake-ups too (its stores wait in a buffer while
+ *       loads pass).
  * States: AWAKE -> ASLEEP (owner) -> [RUNG (the first ringer) ->] AWAKE (owner). A ring while awake or already being
  *       woken costs one load.
  * Threads: ring: any, after its push; sleep and wake: the owner.

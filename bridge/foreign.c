@@ -7,8 +7,7 @@
  * Invariants: (1) a call touches the runtime only between a successful enter and its leave; (2) stop sets OVER and then
  *       waits until no call is left in `calls`: afterwards no foreign call is inside and none can come; (3) each open
  *       handle counts as one outside thing (live.h) while its gate is open.
- * A call from a worker does not count itself: its runtime cannot end around it, and a send may switch to the
- *       receiver in the middle, for as long as that likes.
+ * A call from a worker does not count itself: its runtime cannot end around it.
  * Lifetime: the gate is held by the runtime and by each handle. A handle closed while the runtime runs travels to
  *       worker 0 as a message: a wake that may have been the last possible one is gone, so the judge of deadlocks must
  *       look again.

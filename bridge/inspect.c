@@ -2,6 +2,7 @@
  *
  * What: pirn_inspect over all workers: one message goes from worker to worker, each writes its part, and comes home.
  * Threads: the asker, a tasklet; each part by its own worker, between two tasklets.
+ * Invariants: the snapshot is one worker's at a time: the message hands it on.
  * Lifetime: the tour lies on the asker's stack: it waits for it, shielded and without a deadline (each hop is one look
  *       at an inbox), and looks at its own deadline only before it starts.
  */

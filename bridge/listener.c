@@ -4,11 +4,13 @@
  * Threads: listen, serve, stop: a tasklet; accepting: the acceptor's driver.
  * Invariants: (1) who takes the state from SERVING to STOPPING, under registry_lock, is the only one to make the tour,
  *       and holds the listener for it; (2) sockets in a set are closed by their driver, on the tour; the closer closes
- *       the rest after STOPPED; (3) once the runtime is ending none begins to serve.
+ *       the rest after STOPPED; (3) once the runtime is ending none begins to serve; (4) when a tour is over, no
+ *       acceptor of it can start a connection, and every birth that it sent has been delivered.
+ * States and lifetime: bridge/listener.h.
  * Accept policy (rule 3 of docs/design.md): the reactor accepts and gives each connection to the worker with the
- *       fewest; or each worker has its own socket of a SO_REUSEPORT group and keeps what it accepts. A group alone
- *       would let a second program join it, so the address is first bound once without SO_REUSEPORT: who is there
- *       already makes that fail.
+ *       fewest; or each worker has its own socket of a SO_REUSEPORT group and keeps what it accepts.
+ * Rejected: a group alone: a second program could join it. So the address is first bound once without SO_REUSEPORT:
+ *       who is there already makes that fail.
  */
 #include "listener.h"
 

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: performing records: take, call, and hand back or arm. The same for a worker and for the reactor.
- * Threads: the descriptor's performer.
+ * Threads: the descriptor's performer; pn_send_all any that has a hold.
  * Readiness (rule 5 of docs/design.md): a descriptor is registered once, both directions, edge-triggered. A bit of
  *       `ready` says "an edge came and the call has not yet said empty". It is cleared before the call, so an edge
  *       during the call is not lost. A short read leaves it clear, and the next read parks without trying, only on a
  *       TCP stream that never hung up: there data and end of stream can share one edge.
+ * Invariants: (1) the submitter's fields of a slot are read only between TAKEN and DONE; (2) `armed` says that the
+ *       performer has the record, and no message with it is on the way: an event or a close meets it; (3) a result is
+ *       set before the word says DONE, and the word says so before the message goes home; (4) a borrowed descriptor is
+ *       out of the set before its home hears of it: its owner may close it then.
+ * States of a slot's word: descriptor.h.
  */
 #include <errno.h>
 #include <poll.h>

@@ -1,10 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: socket operations as a tasklet sees them: fill the record, submit it by the policy, park, look at the result.
- * Threads: a tasklet on any worker.
- * The policies differ in one question only: is the descriptor's performer this thread? Then the call is tried at once
- *       and the tasklet parks when it would block; otherwise the record goes to the performer (a write on another
+ * Threads: a tasklet on any worker; adopt, shutdown, close and peer, which do not park, also a callback there.
+ * The policies: they differ in one question only: is the descriptor's performer this thread? Then the call is tried at
+ *       once and the tasklet parks when it would block; otherwise the record goes to the performer (a write on another
  *       worker's socket is tried first). Nothing above this file knows.
+ * Invariants: (1) an operation has one hold on the descriptor from its submission until its slot is idle again: it is
+ *       given up with the slot, or by the performer when it meets a withdrawn record; (2) a record that is counted
+ *       (live.h) is counted down at its home, in withdraw or when it comes back; (3) what was moved is told on every
+ *       return, also of a record that is withdrawn.
+ * States of a slot's word: descriptor.h.
+ * Lifetime: the record is in the descriptor's entry. The waiter is on the tasklet's stack; when withdraw has said true
+ *       nobody touches it any more.
+ * Rejected: withdrawing a pirn_fd_wait as any other record: the descriptor would still be in the performer's set when
+ *       its owner closes it. So that wait goes on until the performer has answered (ask_to_abandon).
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -60,9 +69,8 @@ static bool withdraw(pn_waiter *waiter) {
             free_slot(d, slot);
             return true;
         }
-        /* ours to read, though the performer still has the record */
         if (move(slot, PN_SLOT_QUEUED, PN_SLOT_REFILLING)) {
-            waiter->detail = slot->moved;
+            waiter->detail = slot->moved; /* ours to read, though the performer still has the record */
             pn_record_end();
             if (!move(slot, PN_SLOT_REFILLING, PN_SLOT_WITHDRAWN)) {
                 free_slot(d, slot); /* the performer met it meanwhile and let go */

@@ -2,8 +2,13 @@
  *
  * What: a worker's life, and the hooks through which core sleeps, looks at I/O and reaches other threads.
  * Threads: the owner, but for post, load and the words of shared objects.
- * The idle ladder (rule 8 of docs/design.md), here and in driver.c: own queue, inbox, readiness set, sleep until the
- * next timer.
+ * The idle ladder (rule 8 of docs/design.md): here and in driver.c: own queue, inbox, readiness set, sleep until the
+ *       next timer.
+ * Invariants: (1) a ring that is due to the reactor is made before the worker looks at I/O or sleeps, and after
+ *       RING_AFTER posts; (2) a message to the own worker needs no ring: every turn drains the inbox before it may
+ *       sleep; (3) `no_timer` is set only around a sleep without a deadline, for the judge of deadlocks.
+ * Lifetime: fini first delivers what is left in the inbox: messages whose tasklets are gone free themselves.
+ * Rejected: a ring for each record: waking the reactor costs more than a small request.
  */
 #include "worker.h"
 
