@@ -7,10 +7,10 @@
  * Invariants: (1) a poll handle is stopped before its descriptor is closed, or libuv aborts with EBADF: so the engine
  *       closes curl's sockets itself (CURLOPT_CLOSESOCKETFUNCTION) and looks for a watch first, because curl may close
  *       a socket that it never told us to stop watching; (2) a watch is found by its descriptor and never by a pointer
- *       kept in curl, which could outlive it;
- *       (3) curl is entered from libuv callbacks and messages, never from a callback of curl; (4) a transfer whose
- *       socket cannot be watched is given up when curl has returned: an error from the callback itself would mark the
- *       whole multi handle as dead, and with it every other transfer and all to come.
+ *       kept in curl, which could outlive it; (3) curl is entered from libuv callbacks and messages, never from a
+ *       callback of curl; (4) a transfer whose socket cannot be watched is given up when curl has returned: an error
+ *       from the callback itself would mark the whole multi handle as dead, and with it every other transfer and all to
+ *       come.
  * Lifetime: a watch is freed in its close callback; its descriptor may be closed, and its number used again, before
  *       that.
  * Rejected: curl_multi_wait or _poll on a thread of its own (a thread for nothing); uv_poll kept for a connection's

@@ -4,9 +4,8 @@
  *
  * Threads: the home worker; plain memory.
  * Invariants: (1) the n-th call is never before start + n * interval, and of the ticks missed while `fn` runs none is
- *       made up for;
- *       (2) stop never strikes a wait of the user's `fn`, only our own sleep between two calls; (3) the deferred gets
- *       exactly one result, after the last call has returned.
+ *       made up for; (2) stop never strikes a wait of the user's `fn`, only our own sleep between two calls; (3) the
+ *       deferred gets exactly one result, after the last call has returned.
  * Lifetime: two holds, plain counts: the user's handle and the tasklet's.
  * Choice: the tasklet is a daemon: a repeated call lives as long as its program and must not hold up its end. When it
  *       is cancelled (by a shutdown) its deferred fires as after a stop: nobody is to blame.

@@ -5,9 +5,8 @@
  * Threads: pirn_resolve a worker; look_up the pool's threads; the pool's pointer under `pool_lock`.
  * Invariants: (1) a numeric host with a numeric service starts no thread and leaves the worker not at all. A service by
  *       name goes the long way even for a numeric host: reading /etc/services blocks and needs more stack than a
- *       tasklet should spend.
- *       (2) Lookups have LOOKUP_THREADS threads and no more, and nobody else has those: a dead name server takes the
- *       threads of no other blocking call.
+ *       tasklet should spend. (2) Lookups have LOOKUP_THREADS threads and no more, and nobody else has those: a dead
+ *       name server takes the threads of no other blocking call.
  * Lifetime: the pool is made by the first name and kept to the runtime's end. A lookup that is stuck then is disowned
  *       like any job (bridge/offload.c).
  * Rejected: uv_getaddrinfo: libuv joins its threads in a destructor of its library, so with a dead name server a

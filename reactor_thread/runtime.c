@@ -3,8 +3,9 @@
  * What: pirn_run: sets the stage for the main tasklet in either mode, and clears it.
  *
  * Threads: the calling thread starts and joins the others; in single mode it is worker 0 and runs the reactor's turns
- * too. States of a participant (worker or reactor thread): starting -> waits at the start gate -> runs -> waits at the
- * end gate -> gone.
+ *       too.
+ * States of a participant (worker or reactor thread): starting -> waits at the start gate -> runs -> waits at the end
+ *       gate -> gone.
  * Invariants: (1) nobody runs before all have been set up, and if one could not be, nobody runs at all; (2) nobody
  *       takes its inbox, doorbell or scheduler apart before all have left their loops: who posts the last message to a
  *       thread still touches that thread's doorbell after the message was delivered.

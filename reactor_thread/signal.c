@@ -180,8 +180,7 @@ void pn_signal_watches_fini(void) {
 /* ---- the worker's side ---- */
 
 /* Not those that cannot be caught, nor those that mean a fault of the program (core/stack_overflow.c tells of them),
- * nor the
- * watchdog's own. */
+ * nor the watchdog's own. */
 static bool is_catchable(int number) {
     return number >= 1 && number <= SIGRTMAX && number != SIGKILL && number != SIGSTOP && number != SIGSEGV &&
            number != SIGBUS && number != SIGILL && number != SIGFPE && number != SIGTRAP &&
