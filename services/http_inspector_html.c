@@ -103,8 +103,8 @@ typedef struct group {
     pirn_time longest_ns;
 } group;
 
-/* Group by what is waited on, numbers left out ("read of socket 12" and 13 are one place). Made of the text up to its
- * first digit that follows a space; compared in place. */
+/* Group by what is waited on, numbers left out ("read of descriptor 12" and 13 are one place). Made of the text up to
+ * its first digit that follows a space or a '#'; compared in place. */
 static size_t place_bytes(const char *waiting_on) {
     for (const char *at = waiting_on; *at; at++) {
         if (*at >= '0' && *at <= '9' && at > waiting_on && (at[-1] == ' ' || at[-1] == '#')) {

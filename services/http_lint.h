@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: our rules on the raw bytes of a request head, applied before llhttp sees any of them.
- * Threads: whoever owns the struct. Source: RFC 9112 sections 2 to 5; the cases are in
- *       tests/services/http_parse_test.c.
+ * Threads: whoever owns the struct.
+ * Source: RFC 9112 sections 2 to 5; the cases are in tests/services/http_parse_test.c.
  */
 #ifndef PN_HTTP_LINT_H
 #define PN_HTTP_LINT_H
