@@ -262,7 +262,7 @@ void pirn_foreign_close(pirn_foreign *foreign) {
 /* ---- calls ---- */
 
 static int send_now(pirn_channel *channel, const void *elem) {
-    if (!channel->shared) {
+    if (!channel || !channel->shared) {
         return PIRN_EINVAL;
     }
     /* A send only reads its element. */
