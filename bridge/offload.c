@@ -77,8 +77,8 @@ static bool begin_settling(pn_job *ended) {
     return wanted;
 }
 
-/* Give `result` to whoever waits. Any thread of the runtime. */
-static void end_wanted(pn_job *ended, pirn_result *result) {
+/* Give `result` to whoever waits, if anybody does by now. Any thread of the runtime. */
+static void end_owned(pn_job *ended, pirn_result *result) {
     drop_arg(&ended->work);
     if (!begin_settling(ended)) {
         end_cancelled(ended, result);
@@ -101,14 +101,10 @@ static void end_disowned(pn_job *ended, pirn_result *late) {
 }
 
 void pn_job_end(pn_job *job, pirn_result *result) {
-    /* Both flags are only raised while it runs, so they stand still now. */
-    if (job->disowned) {
+    if (job->disowned) { /* only raised while it runs, so it stands still now */
         end_disowned(job, result);
-    } else if (job->cancelled) {
-        drop_arg(&job->work);
-        end_cancelled(job, result);
     } else {
-        end_wanted(job, result);
+        end_owned(job, result);
     }
 }
 
@@ -116,7 +112,7 @@ void pn_job_end_unrun(pn_job *job) {
     pirn_result result = {0};
     (void)pirn_result_fail(&result, PIRN_ECLOSED, "the offload pool \"%s\" was closed before the job began",
                            job->pool->name);
-    end_wanted(job, &result);
+    end_owned(job, &result);
 }
 
 static void end_over_limit(pn_job *ended) {
@@ -125,7 +121,7 @@ static void end_over_limit(pn_job *ended) {
     (void)pirn_result_fail(
         &result, PIRN_ELIMIT, "%u jobs wait in the offload pool \"%s\": raise its %s, or offload less at once",
         pool->queue_max, pool->name, pool->name[0] ? "queue_max" : "bound, pirn_options.offload_max");
-    end_wanted(ended, &result);
+    end_owned(ended, &result);
 }
 
 /* ---- stopping a job ---- */
