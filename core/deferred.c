@@ -244,13 +244,12 @@ void pirn_deferred_release(pirn_deferred *deferred) {
     if (left > 0) {
         return;
     }
-    if (pn_deferred_is_home(deferred)) {
-        destroy(deferred);
-    } else if (enter_call(deferred->run) != 0) {
+    bool has_home_elsewhere = !pn_deferred_is_home(deferred) && enter_call(deferred->run) != 0;
+    if (has_home_elsewhere) {
         deferred->lifeline.deliver = deliver_last_release;
         pn_below->post(deferred->home, &deferred->lifeline);
         leave_call();
-    } else { /* its home is gone: nobody else can touch it */
+    } else { /* at home; or that is gone, and nobody else can touch it */
         destroy(deferred);
     }
 }
