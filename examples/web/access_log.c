@@ -182,13 +182,21 @@ static access_log *create(int descriptor) {
     return log;
 }
 
-access_log *access_log_open(const char *path) {
-    int descriptor = STDERR_FILENO;
-    if (strcmp(path, "-") != 0) {
-        descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+/* A FIFO that nobody reads would hold the whole program here: so it is opened without waiting, and then made to wait,
+ * since it is the log's own thread that writes. -1 with errno. */
+static int open_file(const char *path) {
+    int descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644);
+    if (descriptor >= 0) {
+        (void)fcntl(descriptor, F_SETFL, O_APPEND);
     }
+    return descriptor;
+}
+
+access_log *access_log_open(const char *path) {
+    int descriptor = strcmp(path, "-") == 0 ? STDERR_FILENO : open_file(path);
     if (descriptor < 0) {
-        complain("cannot write the access log %s: %s", path, pirn_strerror(-errno));
+        complain("cannot write the access log %s: %s", path,
+                 errno == ENXIO ? "it is a FIFO and nobody reads it" : pirn_strerror(-errno));
         return NULL;
     }
     access_log *log = create(descriptor);

@@ -3,8 +3,9 @@
  * What: the chat page. One hub tasklet knows all readers; each event stream has a channel of its own, to which the hub
  *       gives a copy of each message. Readers and speakers may live on any worker: they meet the hub over one channel.
  * Threads: the hub at the worker that started it; each reader at its request's worker.
- * Bounds: QUEUE_MAX messages wait for a reader; one that falls further behind is slow, and its request is cancelled, so
- *       that nobody waits for it. COMMANDS_MAX commands wait for the hub; who sends more parks.
+ * Bounds: QUEUE_MAX messages wait for a reader; one that falls further behind for PATIENCE_NS is slow, and its request
+ *       is cancelled: all slow ones together hold the others up once, for that long. COMMANDS_MAX commands wait for the
+ *       hub; who sends more parks.
  * Lifetime: a reader is made by its request, belongs to the hub from JOIN on, and is freed by the hub at LEAVE, the
  *       last that its request says of it: neither can touch it after the other freed it, without a lock or an answer. A
  *       message belongs to the queue it is in; the queue's drop callback frees what nobody read.
@@ -19,6 +20,7 @@
 #define QUEUE_MAX         64
 #define COMMANDS_MAX      256
 #define MESSAGE_BYTES_MAX 4096
+#define PATIENCE_NS       (500 * PIRN_MILLISECOND)
 #define HEARTBEAT_NS      (15 * PIRN_SECOND)
 
 typedef struct chat_message {
@@ -83,18 +85,31 @@ static void leave(chat_reader *reader) {
     free(reader);
 }
 
-static void tell_all(chat_hub *hub, chat_message *said) {
-    for (chat_reader *reader = hub->readers; reader; reader = reader->next) {
-        if (reader->slow) {
-            continue;
-        }
-        chat_message *copy = copy_message(said->text, said->length);
-        if (copy && pirn_send(reader->queue, &copy, PIRN_NOW) == 0) {
-            continue;
-        }
+/* Give `reader` a copy. A full queue may be that of one who reads and only had no turn yet: the hub waits for it, but
+ * for all readers of one message together no longer than until `*deadline`, which the first of them sets. */
+static bool give(chat_reader *reader, const chat_message *said, pirn_time *deadline) {
+    chat_message *copy = copy_message(said->text, said->length);
+    if (!copy) {
+        return false;
+    }
+    int status = pirn_send(reader->queue, &copy, PIRN_NOW);
+    if (status == PIRN_EAGAIN) {
+        *deadline = *deadline ? *deadline : pirn_after(PATIENCE_NS);
+        status = pirn_send(reader->queue, &copy, *deadline);
+    }
+    if (status) {
         free(copy);
-        reader->slow = true;
-        pirn_cancel_pending(reader->tasklet);
+    }
+    return status == 0;
+}
+
+static void tell_all(chat_hub *hub, chat_message *said) {
+    pirn_time deadline = 0; /* not set */
+    for (chat_reader *reader = hub->readers; reader; reader = reader->next) {
+        if (!reader->slow && !give(reader, said, &deadline)) {
+            reader->slow = true;
+            pirn_cancel_pending(reader->tasklet);
+        }
     }
     free(said);
 }
@@ -116,6 +131,7 @@ static int run_hub(void *arg) {
             break;
         case SAY:
             tell_all(hub, command.message);
+            pirn_yield(); /* a burst of messages would else be one long slice: no call here has to park */
             break;
         case STOP:
             hub->stopped = true;
@@ -264,7 +280,7 @@ static int serve_post(pirn_http_exchange *exchange, void *context) {
     if (length == PIRN_ELIMIT) {
         return reply_text(exchange, 413, "a message has at most 4096 bytes\n");
     }
-    if (length <= 0) {
+    if (length <= 0 || strspn(text, " \t\r\n") == (size_t)length) {
         return reply_text(exchange, 400, "the form field message is missing, empty or badly encoded\n");
     }
     if (!is_utf8(text, (size_t)length)) {

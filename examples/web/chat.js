@@ -2,6 +2,7 @@
 // The chat page: events in, form posts out. Text is only ever put into the page as text, never as HTML.
 "use strict";
 const MESSAGES_MAX = 500;
+const SEND_MS_MAX = 5000;
 const list = document.getElementById("messages");
 const empty = document.getElementById("empty");
 const state = document.getElementById("state");
@@ -37,13 +38,19 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const text = field.value;
   try {
-    const answer = await fetch("/chat", { method: "POST", body: new URLSearchParams({ message: text }) });
+    const answer = await fetch("/chat", {
+      method: "POST",
+      body: new URLSearchParams({ message: text }),
+      signal: AbortSignal.timeout(SEND_MS_MAX),
+    });
     if (!answer.ok) {
       throw new Error(await answer.text());
     }
     field.value = "";
   } catch (error) {
-    tell("not sent: " + error.message, "bad");
+    const why = error.name === "TimeoutError" ? "no answer. Is the chat open in many windows? " +
+      "A browser has six connections to one site, and each window holds one" : error.message;
+    tell("not sent: " + why, "bad");
   }
   field.focus();
 });

@@ -234,7 +234,7 @@ static unsigned distance(const char *a, const char *b) {
 
 static int unknown(const char *name, size_t length) {
     const row *nearest = NULL;
-    unsigned best = SUGGEST_MAX + 1;
+    unsigned best = least(SUGGEST_MAX, (unsigned)length / 3) + 1; /* of a short word too much would have to change */
     char typed[NAME_BYTES_MAX];
     snprintf(typed, sizeof typed, "%.*s", (int)length, name);
     for (size_t i = 0; i < ROW_COUNT; i++) {

@@ -52,22 +52,24 @@ static void choose_target(web_site *site, const char *address, int port) {
 
 /* ---- signals ---- */
 
+#define SIGNALS 3
+
+static const int numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+
 typedef struct stop_signals {
     web_site *site;
-    pirn_channel *channels[2];
+    pirn_channel *channels[SIGNALS];
     pirn_time first_at; /* when the drain began */
 } stop_signals;
 
-static const int numbers[2] = {SIGTERM, SIGINT};
-
-/* Wait for either. Its number, or a negative code. */
+/* Wait for any. Its number, or a negative code. */
 static int wait_signal(stop_signals *signals) {
     int number = 0;
-    pirn_case cases[2];
-    for (int i = 0; i < 2; i++) {
+    pirn_case cases[SIGNALS];
+    for (int i = 0; i < SIGNALS; i++) {
         cases[i] = (pirn_case){.channel = signals->channels[i], .direction = PIRN_RECV, .elem = &number};
     }
-    int chosen = pirn_select(cases, 2, PIRN_FOREVER);
+    int chosen = pirn_select(cases, SIGNALS, PIRN_FOREVER);
     if (chosen < 0) {
         return chosen;
     }
@@ -91,9 +93,18 @@ static int watch_second(void *arg) {
     return 0;
 }
 
+/* Who is started by nohup, or in the background of some shells, has been told to ignore one, and goes on doing so. */
+static bool is_ignored(int number) {
+    struct sigaction action;
+    return sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 static int open_signals(web_site *site, stop_signals *signals) {
     signals->site = site;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < SIGNALS; i++) {
+        if (is_ignored(numbers[i])) {
+            continue; /* a case without a channel is never ready */
+        }
         signals->channels[i] = pirn_signal_open(numbers[i]);
         if (!signals->channels[i]) {
             return PIRN_ENOMEM;
@@ -103,7 +114,7 @@ static int open_signals(web_site *site, stop_signals *signals) {
 }
 
 static void close_signals(stop_signals *signals) {
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < SIGNALS; i++) {
         if (signals->channels[i]) {
             pirn_signal_close(signals->channels[i]);
         }

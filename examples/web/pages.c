@@ -14,7 +14,8 @@ extern const size_t chat_html_bytes, chat_js_bytes, site_css_bytes;
 #define PIECE_BYTES 256
 #define ESCAPED_MAX 6 /* bytes for one: &quot; */
 #define PAGE_POLICY                                                                                                    \
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; form-action 'self'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; form-action 'self'; " \
+    "frame-ancestors 'none'"
 
 int write_escaped(pirn_http_exchange *exchange, const char *text, size_t length) {
     char piece[PIECE_BYTES + 1];

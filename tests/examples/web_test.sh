@@ -191,6 +191,42 @@ test_database_is_kept() {
 }
 
 # Nobody reads the log: a pipe of 64 KiB and the program's two buffers fill, requests go on, then the loss is told.
+# SIGHUP, as when the terminal of ./dev run is closed, ends it as SIGTERM does; nohup's children go on.
+test_hangup() {
+    start_for hangup || return
+    kill -HUP "$server"
+    wait "$server"
+    code=$?
+    check hangup_exits_0 "exit $code" test "$code" -eq 0
+    check hangup_removes_the_temporary_database "$(ls "$work/tmp")" sh -c "[ -z \"\$(ls '$work/tmp')\" ]"
+    (trap '' HUP; TMPDIR=$work/tmp exec "$web" --listen 127.0.0.1:0 >"$work/out" 2>"$work/err") &
+    server=$!
+    wait_for has "$work/out" 'listening on'
+    kill -HUP "$server"
+    url=$(sed -n 's/^listening on //p' "$work/out")
+    check ignored_hangup_is_ignored 'it is gone' test "$(get /hello)" = 'Hello, world!'
+    stop
+}
+
+# Two readers hear each of hundreds of messages that come at once, over one connection.
+test_burst() {
+    start_for burst --workers 2 --poll worker || return
+    for reader in 1 2; do
+        curl -sN "$url/chat/events" >"$work/burst.$reader" &
+        helpers="$helpers $!"
+        wait_for has "$work/burst.$reader" ': welcome'
+    done
+    set --
+    for number in $(seq 1 300); do
+        set -- "$@" --next -s -o /dev/null -d "message=burst $number" "$url/chat"
+    done
+    shift
+    curl "$@"
+    check burst_is_heard_whole "$(cat "$work/burst.1" "$work/burst.2" | grep -c '^data: burst') of 600" \
+        wait_for sh -c "[ \$(cat '$work/burst.1' '$work/burst.2' | grep -c '^data: burst') -eq 600 ]"
+    stop
+}
+
 test_access_log() {
     start_for access_log_to_file --access-log "$work/access" || return
     get /hello >/dev/null
@@ -201,6 +237,9 @@ test_access_log() {
     (exec 3<"$work/pipe"; wait_for test -e "$work/read_now"; exec cat <&3 >"$work/read") &
     helpers="$helpers $!"
     reader=$!
+    mkfifo "$work/unread"
+    exits_with 2 'nobody reads it' --access-log "$work/unread"
+    check access_log_without_a_reader_exits_2 "$(cat "$work/refused.err")" test $? -eq 0
     start_for access_log_slow_reader --access-log "$work/pipe" || return
     answers=$(get "/hello?[1-$count]" -w '\n' --max-time 100 | grep -c '^Hello, world!$')
     check access_log_slow_reader_stalls_nobody "$answers of $count answers" test "$answers" -eq $count
@@ -493,6 +532,8 @@ if [ $# -lt 2 ]; then
     test_usage
     test_database_is_kept
     test_access_log
+    test_hangup
+    test_burst
     test_cancel_and_second_signal
     if [ "$divisor" -eq 1 ]; then
         test_stuck
