@@ -155,8 +155,8 @@ void pn_idle_end(pn_worker *worker) {
 pirn_time pn_census(pn_worker *worker) {
     pn_sched *sched = &worker->sched;
     pirn_time stuck_ns = pn_runtime_current.options.stuck_warn_ns;
-    if (stuck_ns == PIRN_FOREVER || sched->counts.parked == 0) {
-        return PIRN_FOREVER;
+    if (stuck_ns == PIRN_FOREVER || sched->counts.unlimited == 0) {
+        return PIRN_FOREVER; /* thousands of idle connections wake nobody */
     }
     if (worker->census_at == PIRN_FOREVER) {
         if (sched->counts.switches != worker->census_switches) {

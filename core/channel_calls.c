@@ -130,6 +130,9 @@ static void claim_all(pirn_channel *channel, pn_list *claimed) {
 }
 
 void pirn_channel_close(pirn_channel *channel) {
+    if (!channel) {
+        return;
+    }
     pn_list claimed;
     pn_list_init(&claimed);
     lock(channel);

@@ -168,6 +168,9 @@ int pirn_await(pirn_deferred *deferred, pirn_result *out, pirn_time deadline) {
     pirn_result ignored;
     out = out ? out : &ignored;
     *out = (pirn_result){0};
+    if (!deferred) {
+        return PIRN_EINVAL;
+    }
     int error = pn_may_wait("pirn_await", deadline);
     if (error != 0) {
         if (error != PIRN_ETHREAD) {
@@ -210,7 +213,14 @@ static int await_take(pirn_deferred *d, pirn_result *out, pirn_time deadline, wa
 }
 
 int pirn_await_take(pirn_deferred *deferred, pirn_result *out, pirn_time deadline) {
+    if (!out) {
+        pirn_deferred_release(deferred);
+        return PIRN_EINVAL;
+    }
     *out = (pirn_result){0};
+    if (!deferred) {
+        return PIRN_EINVAL;
+    }
     wait_end end = {0};
     int error = pn_deferred_require_home(deferred, "pirn_await_take");
     if (error == 0) {

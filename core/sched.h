@@ -28,6 +28,7 @@
 
 typedef struct pn_sched_counts {
     unsigned live, parked;
+    unsigned unlimited;   /* waits, for as long as only tasklets like, that a report may come to name */
     unsigned holds_drain; /* live ones that are not daemons                                             */
     unsigned deferreds;
     uint64_t switches, spawned, failed;

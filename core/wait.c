@@ -172,11 +172,11 @@ int pn_may_wait(const char *call, pirn_time deadline) {
     }
     pn_tasklet *current = pn_current();
     if (PN_UNLIKELY(!current)) {
-        const char *role = pn_sched_self() ? "a callback on a worker" : pn_below ? pn_below->thread_role() : "a thread";
-        pn_warn(
-            "%s() would stop %s: only a tasklet can wait. Chain with pirn_deferred_add_callbacks(), start a tasklet "
-            "with pirn_spawn(), or use pirn_post() from a thread of your own.",
-            call, role);
+        bool worker = pn_sched_self() != NULL;
+        const char *role = worker ? "a callback on a worker" : pn_below ? pn_below->thread_role() : "a thread";
+        pn_warn("%s() would stop %s: only a tasklet can wait. %s", call, role,
+                worker ? "Chain with pirn_deferred_add_callbacks(), or start a tasklet with pirn_spawn()."
+                       : "Start one with pirn_foreign_spawn(), or send to one with pirn_post().");
         return PIRN_ETHREAD;
     }
     return take_strike(current);
@@ -192,8 +192,12 @@ static void park_until(pn_waiter *waiter, pirn_time deadline) {
     tasklet->state = PN_PARKED;
     tasklet->since = sched->clock;
     tasklet->stuck_reported = false;
+    bool unlimited = deadline == PIRN_FOREVER && !waiter->external && pn_reason_is_internal(waiter->reason) &&
+                     !(tasklet->flags & PIRN_DAEMON);
+    sched->counts.unlimited += unlimited;
     sched->counts.parked++;
     pn_park();
+    sched->counts.unlimited -= unlimited;
     tasklet->waiter = NULL;
     pn_timer_disarm(&sched->timers, &waiter->timer);
 }

@@ -204,6 +204,9 @@ int pirn_sql_query(pirn_sql_pool *pool, const char *sql, const pirn_sql_value *p
     if (status) {
         return status;
     }
+    if (!pool || !sql) {
+        return PIRN_EINVAL;
+    }
     job *self = create_query(sql, parameters, count, rows != NULL);
     if (!self) {
         return PIRN_ENOMEM;

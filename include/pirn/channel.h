@@ -74,7 +74,8 @@ PIRN_API int pirn_recv(pirn_channel *channel, void *elem, pirn_time deadline);
 /* ---- close, questions: core/channel_calls.c ---- */
 
 /* Close: every waiter wakes with PIRN_ECLOSED, sends fail from now on, receives drain the buffer first. Once more is
- * harmless. Parks: no. Thread: any of the runtime; a local one: its worker. Answers to channel.close(). */
+ * harmless, and so is NULL. Parks: no. Thread: any of the runtime; a local one: its worker. Answers to
+ * channel.close(). */
 PIRN_API void pirn_channel_close(pirn_channel *channel);
 
 /* Whether it was closed: a snapshot. Parks: no. Thread: any; a local one: its worker. Answers to channel.closing. */

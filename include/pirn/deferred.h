@@ -144,8 +144,8 @@ PIRN_API bool pirn_deferred_finished(pirn_deferred *deferred);
  * never. Thread: a tasklet on any worker; with PIRN_NOW any. Args: `out` may be NULL. Owns: `*out` borrows from the
  * deferred (its drop is NULL): valid while the caller has a hold, not for pirn_result_drop. Returns: 0 for a success;
  * the failure's code, with `out->failure` borrowed, for a failure (it then counts as handled); and with `out` zeroed
- * PIRN_ENOMEM (elsewhere than at home) or the wait's codes. To tell those from the result's, compare `out->status` (0
- * when the wait ended early). Answers to the seeds' block_on. */
+ * PIRN_EINVAL (NULL, as a call without memory gives), PIRN_ENOMEM (elsewhere than at home) or the wait's codes. To tell
+ * those from the result's, compare `out->status` (0 when the wait ended early). Answers to the seeds' block_on. */
 PIRN_API int pirn_await(pirn_deferred *deferred, pirn_result *out, pirn_time deadline);
 
 /* As pirn_await, but `*out` takes the result. Where the wait ends early, by a deadline too, the deferred is cancelled

@@ -331,6 +331,22 @@ Test(deferred_await, result_before_the_cancel_wins) {
     run_body(body_fire_then_cancel);
 }
 
+static void body_of_nothing(void) {
+    pirn_result out = {.status = 1};
+    cr_assert_eq(pirn_await(NULL, &out, PIRN_FOREVER), PIRN_EINVAL);
+    cr_assert_eq(out.status, 0);
+    cr_assert_eq(pirn_await_take(NULL, &out, PIRN_FOREVER), PIRN_EINVAL);
+    pirn_channel_close(NULL);
+    pirn_channel_destroy(NULL);
+    pirn_deferred_release(NULL);
+}
+
+/* Goal: what a create without memory gives may be handed on: the wait says so.
+ * Method: NULL for a deferred, and for a channel that is closed and destroyed. */
+Test(deferred_await, nothing_is_refused) {
+    run_body(body_of_nothing);
+}
+
 /* ---- deadlock, wrong thread ---- */
 
 static int main_deadlocked(void *arg) {
