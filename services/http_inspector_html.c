@@ -32,9 +32,10 @@ static const char page_style[] =
     ".card{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.7rem .9rem}"
     ".card b{display:block;font-size:1.5rem;font-variant-numeric:tabular-nums}.card span{color:var(--soft)}"
     ".wrap{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:.6rem}"
-    "table{border-collapse:collapse;width:100%}th,td{padding:.35rem .8rem;text-align:left;white-space:nowrap}"
+    "table{border-collapse:collapse;width:100%}th,td{padding:.35rem .8rem;text-align:left}th{white-space:nowrap}"
     "th{color:var(--soft);font-weight:500;border-bottom:1px solid var(--line)}"
-    "tr+tr td{border-top:1px solid var(--line)}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}"
+    "tr+tr td{border-top:1px solid var(--line)}td.n,th.n{text-align:right;white-space:nowrap}"
+    "td.n,th.n{font-variant-numeric:tabular-nums}"
     "td.name{max-width:22rem;overflow:hidden;text-overflow:ellipsis}code{font-size:.9em}"
     "svg{display:block}rect{fill:var(--bar)}.note{color:var(--soft)}"
     "</style>";
