@@ -168,10 +168,10 @@ trap 'rm -rf "$work"' EXIT
         done
         [ -x "$program" ] || echo "$stem" >>"$work/missing"
     done
-    for program in "$build"/tests/canary/*; do
-        if [ -f "$program" ] && [ -x "$program" ]; then
-            echo "canary $program"
-        fi
+    for source in "$here"/canary/*.c; do
+        program=${source##*/}
+        program=$build/tests/canary/${program%.c}
+        [ -x "$program" ] && echo "canary $program"
     done
 } | grep -e "$pattern" >"$work/list"
 if [ "$preset" != tsan ] && [ "$preset" != asan ] && ! command -v valgrind >/dev/null; then

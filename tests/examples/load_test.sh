@@ -4,13 +4,13 @@
 #
 # load_test.sh BUILD_DIR: the real pirn-web under 200 busy connections, in its three configurations: no request fails,
 # and what the load made the program take it gives back. Prints "ok NAME", "not ok NAME - why" or "skip NAME - why".
-# Each load lasts 2 seconds, with PIRN_TEST_LONG=1 ten. They are promises of the program as shipped: other builds skip.
+# Each load lasts a second, with PIRN_TEST_LONG=1 ten. They are promises of the program as shipped: other builds skip.
 set -u
 build=${1:-${PIRN_BUILD_DIR:-build/release}}
 work=$(mktemp -d)
 server=''
 helper=''
-seconds=2
+seconds=1
 [ "${PIRN_TEST_LONG:-0}" != 1 ] || seconds=10
 trap 'kill -9 $server $helper 2>/dev/null; rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
