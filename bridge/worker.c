@@ -21,7 +21,8 @@
 #include "shared.h"
 #include "thread.h"
 
-#define RING_AFTER 16 /* posts to the reactor that may share one ring */
+#define RING_AFTER  16                       /* posts to the reactor that may share one ring */
+#define TRIM_PERIOD (100 * PIRN_MILLISECOND) /* a stack unused for so long is no part of the next burst */
 
 static _Thread_local pn_worker *self;
 
@@ -107,14 +108,31 @@ static void poll(pn_sched *sched) {
     pn_census(worker);
 }
 
+static pirn_time earlier(pirn_time a, pirn_time b) {
+    return a < b ? a : b;
+}
+
+/* The memory of stacks that a burst left goes back after one to two periods. Returns when to look again. */
+static pirn_time trim_stacks(pn_worker *worker) {
+    if (!pn_stack_surplus(&worker->sched.stacks)) {
+        worker->trim_at = PIRN_FOREVER;
+    } else if (worker->trim_at == PIRN_FOREVER) {
+        worker->trim_at = monotonic_now() + TRIM_PERIOD;
+    } else if (monotonic_now() >= worker->trim_at) {
+        pn_stack_trim(&worker->sched.stacks);
+        worker->trim_at = pn_stack_surplus(&worker->sched.stacks) ? monotonic_now() + TRIM_PERIOD : PIRN_FOREVER;
+    }
+    return worker->trim_at;
+}
+
 static void idle(pn_sched *sched, pirn_time deadline) {
     pn_worker *worker = sched->below;
     ring_reactor_if_due(worker);
     worker->no_timer = deadline == PIRN_FOREVER;
-    pirn_time census = pn_census(worker);
-    pn_driver_turn(&worker->driver, census < deadline ? census : deadline);
+    deadline = earlier(deadline, pn_census(worker));
+    deadline = earlier(deadline, trim_stacks(worker));
+    pn_driver_turn(&worker->driver, deadline);
     worker->no_timer = false;
-    pn_stack_trim(&sched->stacks);
 }
 
 static void around_sleep(pn_driver *driver, bool asleep) {
@@ -172,6 +190,7 @@ int pn_worker_init(pn_worker *worker, unsigned id) {
     worker->sched.below = worker;
     worker->driver.on_sleep = around_sleep;
     worker->census_at = PIRN_FOREVER;
+    worker->trim_at = PIRN_FOREVER;
     self = worker;
     return 0;
 }

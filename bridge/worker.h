@@ -19,6 +19,7 @@ typedef struct pn_worker {
     unsigned bells_due;       /* owner: posts to the reactor whose ring waits                             */
     bool no_timer;            /* owner: it sleeps, if it does, until somebody comes                       */
     pirn_time census_at;      /* owner: when to look for stuck tasklets; PIRN_FOREVER: no need            */
+    pirn_time trim_at;        /* owner: when to give stacks' memory back; PIRN_FOREVER: no need           */
     uint64_t census_switches; /* owner: dispatches when it last looked                                   */
     unsigned records, jobs;   /* owner: what is out and will come back here (live.h)                      */
     pn_message report;        /* to the owner: print your part of a deadlock report                       */

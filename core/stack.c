@@ -7,13 +7,15 @@
  *
  * Threads: a cache belongs to one scheduler; caches share nothing but the budget of stack_guard.c.
  * Invariants: (1) `free` has room for every stack that was ever cut, so putting one back cannot fail; (2) in `free`
- *       the pages of the first `given_back` stacks belong to the system again, those of the others may hold old data;
- *       (3) the guards of one slab are of one kind.
+ *       the first `untouched` stacks were not used since the last trim, and the pages of the first `given_back` of them
+ *       belong to the system again: given_back <= untouched <= free_count; (3) the guards of one slab are of one kind.
  * Lifetime: a stack is cut from its slab when it is first needed, and guarded then; slabs live as long as their
  *       cache.
  * Rejected: links inside the free stacks: they keep, or bring back, a page of each; one mmap per stack: 1 to 5 us a
  *       spawn; guarding a whole slab at once: a stall of some hundred microseconds, for stacks that may never be
- *       needed; one page of guard: a frame of a foreign library that is larger than a page would step over it.
+ *       needed; one page of guard: a frame of a foreign library that is larger than a page would step over it; giving
+ *       back at each sleep all but a few: 512 connections whose requests come in bursts then took 3 times the CPU,
+ *       for pages that went and came with each burst.
  */
 #include "stack.h"
 
@@ -46,7 +48,7 @@ typedef struct pn_stack_class {
     uint32_t cut;   /* of all slabs                                                                      */
     pn_slab *slabs; /* the newest first: only that one may have uncut stacks                             */
     pn_stack *free;
-    uint32_t free_count, free_max, given_back;
+    uint32_t free_count, free_max, untouched, given_back;
 } pn_stack_class;
 
 /* ---- slabs ---- */
@@ -222,8 +224,11 @@ void pn_stack_cache_fini(pn_stack_cache *cache) {
 /* The last one that was put back: its pages and cache lines are the warmest. */
 static void take_free(pn_stack_cache *cache, pn_stack_class *size_class, pn_stack *stack) {
     *stack = size_class->free[--size_class->free_count];
-    if (size_class->given_back > size_class->free_count) {
-        size_class->given_back = size_class->free_count;
+    if (size_class->untouched > size_class->free_count) {
+        size_class->untouched = size_class->free_count;
+        if (size_class->given_back > size_class->untouched) {
+            size_class->given_back = size_class->untouched;
+        }
     }
     cache->cached--;
     cache->in_use++;
@@ -275,14 +280,29 @@ void pn_stack_put(pn_stack_cache *cache, pn_stack *stack) {
     cache->cached++;
 }
 
-/* The longest unused ones go; the list's other end stays warm. About a microsecond for each stack given back. */
+/* How many of a class's free stacks keep their pages. */
+static uint32_t class_warm(const pn_stack_class *size_class) {
+    uint32_t fit = WARM_BYTES_MAX / size_class->bytes;
+    return fit < WARM_STACKS_MAX ? fit : WARM_STACKS_MAX;
+}
+
+bool pn_stack_surplus(const pn_stack_cache *cache) {
+    for (const pn_stack_class *size_class = cache->classes; size_class; size_class = size_class->next) {
+        if (size_class->given_back + class_warm(size_class) < size_class->free_count) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* About a microsecond for each stack given back. */
 void pn_stack_trim(pn_stack_cache *cache) {
     for (pn_stack_class *size_class = cache->classes; size_class; size_class = size_class->next) {
-        uint32_t warm = WARM_BYTES_MAX / size_class->bytes;
-        warm = warm < WARM_STACKS_MAX ? warm : WARM_STACKS_MAX;
-        while (size_class->given_back + warm < size_class->free_count) {
+        while (size_class->given_back < size_class->untouched &&
+               size_class->given_back + class_warm(size_class) < size_class->free_count) {
             const pn_stack *stack = &size_class->free[size_class->given_back++];
             (void)madvise(stack->bottom, stack->bytes, MADV_DONTNEED);
         }
+        size_class->untouched = size_class->free_count;
     }
 }

@@ -43,8 +43,10 @@ void pn_stack_cache_fini(pn_stack_cache *cache);
 /* A stack of at least `bytes` usable bytes (rounded up to pages). 0, or PIRN_ENOMEM. */
 int pn_stack_get(pn_stack_cache *cache, size_t bytes, pn_stack *stack);
 void pn_stack_put(pn_stack_cache *cache, pn_stack *stack);
-/* Give memory of cached stacks back to the system beyond a small reserve; cheap when there is nothing to give. Called
- * when idle. */
+/* Whether more cached stacks than a small reserve have their memory. Cheap. */
+bool pn_stack_surplus(const pn_stack_cache *cache);
+/* Give the surplus back to the system, but for the stacks that were in use since the last call: two calls some time
+ * apart give back what a burst took, and nothing that the next burst of a busy program needs. */
 void pn_stack_trim(pn_stack_cache *cache);
 
 /* Whether the canary is intact; true for stacks without one. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: tests of bridge/worker.c: when a worker's posts ring the reactor. The test's thread is worker 0 of a threaded
- *       runtime; the reactor is a port with a bell that sleeps.
+ * What: tests of bridge/worker.c: when a worker's posts ring the reactor, and what it gives back before it sleeps. For
+ *       the former the test's thread is worker 0 of a threaded runtime; the reactor is a port with a bell that sleeps.
  */
-#include "test.h"
-
+#include <pthread.h>
 #include <unistd.h>
 
+#include "modes.h"
 #include "runtime.h"
 #include "worker.h"
 
@@ -90,4 +90,76 @@ Test(worker, fewer_posts_ring_at_the_next_look, .init = setup, .fini = teardown)
     cr_assert_eq(rings(), 1);
     reactor_turns();
     cr_assert_eq(reactor.port.bell.rung_count, 2);
+}
+
+/* ---- memory ---- */
+
+enum { BURST = 1000, TOUCHED = 16384 };
+
+typedef struct burst {
+    pirn_channel *go, *end;
+    pirn_foreign *foreign;
+    unsigned parked, over; /* worker 0 */
+    long pages_before;     /* resident, with the whole burst's stacks in use */
+} burst;
+
+static long resident_pages(void) {
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    TEST_CHECK(file && fscanf(file, "%*d %ld", &pages) == 1);
+    fclose(file);
+    return pages;
+}
+
+static int touch_and_wait(void *arg) {
+    burst *all = arg;
+    volatile char pages[TOUCHED];
+    for (int i = 0; i < TOUCHED; i += 1024) {
+        pages[i] = 1;
+    }
+    all->parked++;
+    TEST_CHECK(pirn_recv(all->go, NULL, PIRN_FOREVER) == PIRN_ECLOSED);
+    all->over++;
+    return pages[0] - 1;
+}
+
+/* Until half of what the burst touched has gone back, which a worker that never does it makes a time-out. */
+static void *wait_for_memory(void *arg) {
+    burst *all = arg;
+    while (resident_pages() > all->pages_before - (long)BURST * TOUCHED / 2 / sysconf(_SC_PAGESIZE)) {
+        usleep(5000);
+    }
+    TEST_CHECK(pirn_post(all->foreign, all->end, NULL) == 0);
+    return NULL;
+}
+
+static int sleep_after_a_burst(void *arg) {
+    (void)arg;
+    burst all = {.go = pirn_channel_create(0, 0), .end = pirn_channel_create(0, 1), .foreign = pirn_foreign_open()};
+    for (int i = 0; i < BURST; i++) {
+        TEST_CHECK(pirn_spawn(touch_and_wait, &all).id != 0);
+    }
+    while (all.parked < BURST) {
+        pirn_yield();
+    }
+    all.pages_before = resident_pages();
+    pirn_channel_close(all.go);
+    while (all.over < BURST) {
+        pirn_yield();
+    }
+    pthread_t thread;
+    TEST_CHECK(pthread_create(&thread, NULL, wait_for_memory, &all) == 0);
+    TEST_CHECK(pirn_recv(all.end, NULL, PIRN_FOREVER) == 0);
+    pthread_join(thread, NULL);
+    pirn_foreign_close(all.foreign);
+    pirn_channel_destroy(all.go);
+    pirn_channel_destroy(all.end);
+    return 0;
+}
+
+/* Goal: a worker that has nothing to do gives the memory of a burst's stacks back, though no timer and nobody wakes it.
+ * Method: 1,000 tasklets at once touch 16 KiB each and end; main parks until a plain thread, which looks at the
+ *         process's resident memory, has seen half of it go. */
+Test(worker, memory_of_a_burst_goes_back_while_asleep, .timeout = 60) {
+    test_run_everywhere(sleep_after_a_burst, NULL);
 }

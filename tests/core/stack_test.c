@@ -234,6 +234,13 @@ static size_t pages_of_burst(void) {
     return present;
 }
 
+/* What was in use since the last trim is kept by one, given back by the next. */
+static void trim_unused(void) {
+    pn_stack_trim(&stacks);
+    pn_stack_trim(&stacks);
+    cr_assert(!pn_stack_surplus(&stacks));
+}
+
 /* Goal: after a burst the memory goes back to the system but for a small reserve, which is the end that is used next;
  * the guards are not given back with it.
  * Method: touch three pages of each of 500 stacks, put them back, trim, count pages; look at the guards; use all
@@ -241,7 +248,8 @@ static size_t pages_of_burst(void) {
 Test(stack, trim_after_a_burst_gives_memory_back, .init = setup, .fini = teardown) {
     put_burst();
     cr_assert_eq(pages_of_burst(), 3 * BURST);
-    pn_stack_trim(&stacks);
+    cr_assert(pn_stack_surplus(&stacks));
+    trim_unused();
     cr_assert_eq(pages_of_burst(), 3 * RESERVE);
     pn_stack next;
     get(65536, &next);
@@ -252,13 +260,37 @@ Test(stack, trim_after_a_burst_gives_memory_back, .init = setup, .fini = teardow
     }
     put_burst();
     cr_assert_eq(pages_of_burst(), 3 * BURST);
+    cr_assert(pn_stack_surplus(&stacks));
+    trim_unused();
+    cr_assert_eq(pages_of_burst(), 3 * RESERVE);
+}
+
+/* Goal: a program whose bursts come again and again keeps the memory for them; what a larger one took before goes.
+ * Method: 500 stacks, then twice 200 with a trim after each; count pages. */
+Test(stack, trim_between_bursts_keeps_what_they_use, .init = setup, .fini = teardown) {
+    put_burst();
+    pn_stack_trim(&stacks);
+    cr_assert_eq(pages_of_burst(), 3 * BURST, "all were in use just before");
+    enum { SMALLER = 200 };
+    for (int round = 0; round < 2; round++) {
+        static pn_stack smaller[SMALLER];
+        for (int i = 0; i < SMALLER; i++) {
+            get(65536, &smaller[i]);
+        }
+        for (int i = SMALLER; i-- > 0;) {
+            pn_stack_put(&stacks, &smaller[i]);
+        }
+        pn_stack_trim(&stacks);
+        cr_assert_eq(pages_of_burst(), 3 * SMALLER);
+        cr_assert(pn_stack_surplus(&stacks));
+    }
     pn_stack_trim(&stacks);
     cr_assert_eq(pages_of_burst(), 3 * RESERVE);
 }
 
 static void trim_again(void) {
     put_burst();
-    pn_stack_trim(&stacks);
+    trim_unused();
     forbid_system_calls();
     for (int i = 0; i < 1000; i++) {
         pn_stack_trim(&stacks);
@@ -284,7 +316,7 @@ Test(stack, trim_large_stacks_keeps_few, .init = setup, .fini = teardown) {
     for (int i = 0; i < 8; i++) {
         pn_stack_put(&stacks, &large[i]);
     }
-    pn_stack_trim(&stacks);
+    trim_unused();
     size_t present = 0;
     for (int i = 0; i < 8; i++) {
         present += pages_present(bottoms[i], 4 << 20);
