@@ -12,7 +12,6 @@
 
 #define CLIENTS     20
 #define STALL_S     30 /* no request may take longer; the longest wait of the page itself is 50 ms            */
-#define LINE_BYTES  256
 #define CHUNK_BYTES 65536
 
 typedef struct client {
@@ -25,31 +24,18 @@ typedef struct client {
     const char *failure; /* NULL: none */
 } client;
 
-/* One line without its CR LF; false: the stream ended or the line is too long. */
-static bool read_line(FILE *in, char line[LINE_BYTES]) {
-    if (!fgets(line, LINE_BYTES, in)) {
-        return false;
-    }
-    size_t length = strlen(line);
-    if (length < 2 || strcmp(line + length - 2, "\r\n") != 0) {
-        return false;
-    }
-    line[length - 2] = '\0';
-    return true;
-}
-
 static const char *read_head(client *c) {
     FILE *in = c->in;
-    char line[LINE_BYTES];
+    char line[PROGRAM_LINE_BYTES];
     bool chunked = false;
-    if (!read_line(in, line)) {
+    if (!program_read_line(in, line)) {
         return "no status line";
     }
     if (strcmp(line, "HTTP/1.1 200 OK") != 0) {
         return "not 200 OK";
     }
     do {
-        if (!read_line(in, line)) {
+        if (!program_read_line(in, line)) {
             return "the head is cut";
         }
         chunked = chunked || strcasecmp(line, "Transfer-Encoding: chunked") == 0;
@@ -60,10 +46,10 @@ static const char *read_head(client *c) {
 
 /* All chunks, one after the other in `page`, as a string. */
 static const char *read_chunks(FILE *in, char page[CHUNK_BYTES]) {
-    char line[LINE_BYTES], *end;
+    char line[PROGRAM_LINE_BYTES], *end;
     size_t length = 0;
     for (;;) {
-        if (!read_line(in, line)) {
+        if (!program_read_line(in, line)) {
             return "the size of a chunk is cut";
         }
         size_t bytes = strtoul(line, &end, 16);
@@ -75,7 +61,7 @@ static const char *read_chunks(FILE *in, char page[CHUNK_BYTES]) {
         }
         length += bytes;
         page[length] = '\0';
-        if (!read_line(in, line) || line[0]) {
+        if (!program_read_line(in, line) || line[0]) {
             return "a chunk does not end with an empty line";
         }
         if (bytes == 0) {

@@ -20,6 +20,8 @@
 /* From SIGTERM to the end, whatever the program was doing. */
 #define EXIT_MS_MAX 5000
 
+#define PROGRAM_LINE_BYTES 256
+
 typedef struct program {
     pid_t pid;
     int port;
@@ -70,12 +72,17 @@ static inline void program_stop(program p) {
     }
 }
 
-static inline int program_connect(program p) {
+/* Connect a socket that the caller has made to its liking. */
+static inline void program_connect_socket(program p, int fd) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)p.port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    cr_assert(connect(fd, (struct sockaddr *)&address, sizeof address) == 0);
+}
+
+static inline int program_connect(program p) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     cr_assert(fd >= 0);
-    cr_assert(connect(fd, (struct sockaddr *)&address, sizeof address) == 0);
+    program_connect_socket(p, fd);
     return fd;
 }
 
@@ -83,6 +90,19 @@ static inline void program_ask(int fd, const char *path) {
     char text[128];
     int length = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
     cr_assert(write(fd, text, (size_t)length) == length);
+}
+
+/* One line of an answer without its CR LF; false: the stream ended or the line is too long. */
+static inline bool program_read_line(FILE *in, char line[PROGRAM_LINE_BYTES]) {
+    if (!fgets(line, PROGRAM_LINE_BYTES, in)) {
+        return false;
+    }
+    size_t length = strlen(line);
+    if (length < 2 || strcmp(line + length - 2, "\r\n") != 0) {
+        return false;
+    }
+    line[length - 2] = '\0';
+    return true;
 }
 
 #endif

@@ -10,8 +10,8 @@
 set -u
 build=${1:-${PIRN_BUILD_DIR:-build/release}}
 web=$build/pirn-web
-parts='pages chat crowd slow_reader stream'
-# A debug build shows nothing in the two long ones that release does not, or a sanitizer.
+parts='pages chat crowd stream'
+# A debug build shows nothing in the long one that release does not, or a sanitizer.
 if grep -q '^CMAKE_BUILD_TYPE:.*=Debug' "$build/CMakeCache.txt" &&
     ! grep -q '^PIRN_SANITIZE:.*=.' "$build/CMakeCache.txt"; then
     parts='pages chat stream'
@@ -86,7 +86,7 @@ lines_are() { # FILE COUNT
 # Start pirn-web on a free port; $server, $port and $url are set.
 start() { # FLAGS...
     # Also what clients of the last program wrote: the next ones truncate their files only after they were started.
-    rm -rf "$work/out" "$work"/events.* "$work/streamed" "$work/quick" "$work/slow"
+    rm -rf "$work/out" "$work"/events.* "$work/streamed"
     mkdir -p "$work/tmp"
     TMPDIR=$work/tmp "$web" --listen 127.0.0.1:0 "$@" >"$work/out" 2>"$work/err" &
     server=$!
@@ -447,40 +447,6 @@ test_crowd() {
     rm -rf "$work/crowd"
     stop
     check "$config/crowd_exit_is_0" "exit $code" test "$code" -eq 0
-}
-
-# A reader that stands still: its queue and its socket's buffers fill, it is cut off, and the other one misses nothing.
-# The batches are longer than a queue: the hub gives a reader who reads the time to do so.
-test_slow_reader() {
-    start_for "$config/slow_reader" "$@" || return
-    said=0
-    before=$(parked)
-    curl -sN "$url/chat/events" >"$work/quick" &
-    quick=$!
-    curl -sN "$url/chat/events" >"$work/slow" &
-    slow=$!
-    helpers="$helpers $quick $slow"
-    wait_for has "$work/quick" ': welcome'
-    wait_for has "$work/slow" ': welcome'
-    kill -STOP $slow
-    head -c 4000 /dev/zero | tr '\0' a >"$work/long"
-    heard_all() {
-        [ "$(grep -c '^data: aaa' "$work/quick")" -eq "$said" ]
-    }
-    while [ $said -lt 4800 ] && ! parked_is $((before + 2)); do
-        get "/chat?[1-160]" --data-urlencode "message@$work/long"
-        said=$((said + 160))
-        wait_for heard_all || break
-    done
-    check "$config/slow_reader_is_cut_off" "parked $(parked), was $before" parked_is $((before + 2))
-    check "$config/slow_reader_costs_the_others_nothing" "$(grep -c '^data: aaa' "$work/quick") of $said" heard_all
-    kill -CONT $slow
-    wait $slow
-    check "$config/slow_reader_sees_its_stream_cut" 'it ended well' test $? -ne 0
-    kill -9 $quick
-    wait $quick 2>/dev/null
-    stop
-    check "$config/slow_reader_exit_is_0" "exit $code: $(head -n 2 "$work/err")" test "$code" -eq 0
 }
 
 # All odds 1: what waits is on the page before its wait ends, and its client may leave.
