@@ -553,7 +553,10 @@ Test(socket, handle_of_an_earlier_runtime_is_dead) {
     }
 }
 
-/* Two workers, one number: the second gets it when the first has closed a duplicate. */
+/* Two workers, one number: the second gets it when the first has closed a duplicate. A number so high that no other
+ * thread, a watchdog that reads a file, say, is given it in between. */
+enum { SHARED_NUMBER = 500 };
+
 typedef struct hand_over {
     pirn_channel *closed, *taken, *written;
     int old_ends[2];
@@ -567,8 +570,9 @@ static int take_the_number(void *arg) {
     pirn_socket fresh;
     TEST_CHECK(pirn_recv(parts->closed, &number, PIRN_FOREVER) == 0);
     TEST_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
-    TEST_CHECK(ends[0] == number); /* the kernel gives the lowest free one */
-    TEST_CHECK(pirn_socket_adopt(ends[0], &fresh) == 0);
+    TEST_CHECK(fcntl(ends[0], F_DUPFD_CLOEXEC, SHARED_NUMBER) == number); /* the lowest free one from there on */
+    close(ends[0]);
+    TEST_CHECK(pirn_socket_adopt(number, &fresh) == 0);
     TEST_CHECK(pirn_send(parts->taken, &number, PIRN_FOREVER) == 0);
     TEST_CHECK(pirn_recv(parts->written, &number, PIRN_FOREVER) == 0);
     TEST_CHECK(pirn_read(fresh, &byte, 1, &moved, pirn_after(5 * PIRN_MILLISECOND)) == PIRN_ETIMEDOUT);
@@ -590,7 +594,7 @@ static int close_a_duplicate(void *arg) {
     options.flags = PIRN_JOINABLE;
     pirn_tasklet other = pirn_spawn_with(&options, take_the_number, &parts);
     TEST_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, parts.old_ends) == 0);
-    int number = fcntl(parts.old_ends[0], F_DUPFD_CLOEXEC, 0);
+    int number = fcntl(parts.old_ends[0], F_DUPFD_CLOEXEC, SHARED_NUMBER);
     pirn_socket old;
     char byte;
     size_t moved;
