@@ -55,7 +55,7 @@ fi
 divisor=${PIRN_TEST_DIVISOR:-50}
 [ "$divisor" -ge 50 ] || divisor=50
 status=0
-for name in context stack stack_guard stack_overflow panic list timer tasklet channel select; do
+for name in context stack stack_guard stack_overflow panic tasklet channel select; do
     if ! compile -O0 "tests/core/${name}_test.c" ||
         ! "$compiler" -static -pthread -o "$out/${name}_test" "$out/${name}_test.c.o" "$out/runner.c.o" \
             "$out/libcore.a" -lm; then

@@ -248,7 +248,7 @@ static int wait_in_vain(void *arg) {
  * Method: main waits for ever; a plain thread closes the handle without a post, at any moment around main's falling
  *       asleep. */
 Test(foreign, closing_the_last_handle_lets_a_deadlock_be_seen, .timeout = 120) {
-    uint64_t rounds = pirn_test_count(50, 5);
+    uint64_t rounds = pirn_test_count(25, 3);
     for (uint64_t round = 0; round < rounds; round++) {
         for (size_t i = 0; i < TEST_MODES; i++) {
             captured_begin();
@@ -431,7 +431,7 @@ static int end_amid_promises(void *arg) {
 /* Goal: as below, for deferreds, without a handle.
  * Method: three threads make, fire and release deferreds until they get none; main returns meanwhile, many times. */
 Test(foreign, runtime_ends_amid_deferreds_of_foreign_threads, .timeout = 200) {
-    uint64_t rounds = pirn_test_count(20, 3);
+    uint64_t rounds = pirn_test_count(10, 2);
     for (uint64_t round = 0; round < rounds; round++) {
         for (size_t i = 0; i < TEST_MODES; i++) {
             static storm all;
@@ -488,7 +488,7 @@ static int leave_in_the_middle(void *arg) {
 /* Goal: a runtime may end in the middle of foreign calls: none of them touches what is gone, and none holds the end up.
  * Method: three threads post and spawn until they are told that it is over; main returns meanwhile, many times. */
 Test(foreign, runtime_ends_in_the_middle_of_calls, .timeout = 200) {
-    uint64_t rounds = pirn_test_count(20, 3);
+    uint64_t rounds = pirn_test_count(10, 2);
     for (uint64_t round = 0; round < rounds; round++) {
         for (size_t i = 0; i < TEST_MODES; i++) {
             static storm all;

@@ -1,6 +1,5 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Runs in: every build
 #
 # load_test.sh BUILD_DIR: the real pirn-web under 200 busy connections, in its three configurations: no request fails,
 # and what the load made the program take it gives back. Prints "ok NAME", "not ok NAME - why" or "skip NAME - why".
@@ -125,7 +124,6 @@ test_config() { # NAME FLAGS...
     fi
     # As many connections as later: stacks, descriptors' entries and buffers are made once and kept.
     wrk -t1 -c200 -d1s "$url/" >/dev/null 2>&1
-    wrk -t1 -c200 -d1s "$url/hello" >/dev/null 2>&1
     settle
     rss_before=$(rss_kib)
     echo "# $config: $floor, $rss_before KiB before the load"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Runs in: every build
+# Runs in: release asan
 #
 # web_program_test.sh BUILD_DIR: pirn-web as a program, whatever its configuration: flags, files, logs, signals, and
 # what it says of requests that wait for ever.

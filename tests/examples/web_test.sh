@@ -1,17 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Runs in: every build
+# Runs in: release asan tsan
 #
 # web_test.sh BUILD_DIR [PARTS]: the site in its three configurations: threaded with the reactor's and with the
 # workers' policy, and single.
 . "$(dirname "$0")/web.sh"
-parts='pages chat crowd stream'
-# A debug build shows nothing in the long one that release does not, or a sanitizer.
-if grep -q '^CMAKE_BUILD_TYPE:.*=Debug' "$build/CMakeCache.txt" &&
-    ! grep -q '^PIRN_SANITIZE:.*=.' "$build/CMakeCache.txt"; then
-    parts='pages chat stream'
-fi
-parts=${2:-$parts}
+parts=${2:-pages chat crowd stream}
 
 seed_strings='request arrives<br>
 still in the reactor tasklet<br>

@@ -14,7 +14,7 @@
 #define RUN_LIMIT_S  60
 #define BURST        12
 #define RUNS_DEFAULT 48
-#define RUNS_LEAST   3
+#define RUNS_LEAST   2
 #define RUNS_MAX     100000
 
 static struct {
