@@ -21,15 +21,15 @@
 #include "context_signal.h"
 #include "thread.h"
 
-enum { NONE, ASKED, WRITING, WRITTEN };
+enum { NONE, ASKED, WRITING, WRITTEN, STATES };
 
 #define PATIENCE_MS  50
 #define SEARCH_BYTES 4096 /* how far find_frame looks */
 #define LOWEST_CODE  4096 /* no code lies in the first page */
 
-static _Atomic(int) question;
+static _Atomic(unsigned) question; /* its number, in steps of STATES, and its state: none is taken for another */
 /* Written by the asker before ASKED, read by the handler after it. */
-static pthread_t asked_thread;
+static _Atomic(pthread_t) asked_thread;
 static uintptr_t own_low, own_high;
 /* Written by the handler before WRITTEN, read by the asker after it. */
 static pn_stack_answer answer;
@@ -113,18 +113,19 @@ PLAIN_READS static void write_answer(const void *signal_context) {
 
 static void handle(int signal_number, siginfo_t *info, void *signal_context) {
     (void)signal_number, (void)info;
-    int expected = ASKED;
     /* acquire: sees who is asked; pairs with the release in pn_stack_ask. Compared before it is claimed: a late signal
      * to another thread must leave the question open. */
-    if (atomic_load_explicit(&question, memory_order_acquire) != ASKED ||
-        !pthread_equal(pthread_self(), asked_thread) ||
-        !atomic_compare_exchange_strong_explicit(&question, &expected, WRITING, memory_order_acquire,
+    unsigned asked = atomic_load_explicit(&question, memory_order_acquire);
+    /* relaxed: if this is the thread of the next question already, the claim fails by that question's number. */
+    if (asked % STATES != ASKED ||
+        !pthread_equal(pthread_self(), atomic_load_explicit(&asked_thread, memory_order_relaxed)) ||
+        !atomic_compare_exchange_strong_explicit(&question, &asked, asked - ASKED + WRITING, memory_order_acquire,
                                                  memory_order_relaxed)) {
         return;
     }
     write_answer(signal_context);
     /* release: publishes the answer; pairs with the acquire in answered. */
-    atomic_store_explicit(&question, WRITTEN, memory_order_release);
+    atomic_store_explicit(&question, asked - ASKED + WRITTEN, memory_order_release);
 }
 
 int pn_stack_asking_start(void) {
@@ -144,18 +145,18 @@ void pn_stack_asking_stop(void) {
 
 static bool answered(void) {
     /* acquire: pairs with the release in handle. */
-    return atomic_load_explicit(&question, memory_order_acquire) == WRITTEN;
+    return atomic_load_explicit(&question, memory_order_acquire) % STATES == WRITTEN;
 }
 
 /* Look every millisecond: this happens once per report, and a handler has no better way to wake anybody. */
-static bool wait_for_answer(void) {
+static bool wait_for_answer(unsigned number) {
     const struct timespec pause = {.tv_nsec = 1000000};
     for (int i = 0; i < PATIENCE_MS && !answered(); i++) {
         (void)nanosleep(&pause, NULL);
     }
-    int expected = ASKED;
+    unsigned asked = number + ASKED;
     /* relaxed: taking back a question hands nothing over. */
-    if (atomic_compare_exchange_strong_explicit(&question, &expected, NONE, memory_order_relaxed,
+    if (atomic_compare_exchange_strong_explicit(&question, &asked, number + NONE, memory_order_relaxed,
                                                 memory_order_relaxed)) {
         return false;
     }
@@ -166,13 +167,16 @@ static bool wait_for_answer(void) {
 }
 
 const pn_stack_answer *pn_stack_ask(pthread_t thread, uintptr_t low, uintptr_t high) {
-    asked_thread = thread;
+    static unsigned number; /* of this question, in steps of STATES */
+    number += STATES;
+    /* relaxed: published by the question below; a handler that is late with the one before may read it too early. */
+    atomic_store_explicit(&asked_thread, thread, memory_order_relaxed);
     own_low = low;
     own_high = high;
     /* release: publishes the three words above; pairs with the acquire in handle. */
-    atomic_store_explicit(&question, ASKED, memory_order_release);
+    atomic_store_explicit(&question, number + ASKED, memory_order_release);
     int error = pthread_kill(thread, PN_WATCHDOG_SIGNAL);
-    bool came = wait_for_answer();
-    atomic_store_explicit(&question, NONE, memory_order_relaxed); /* relaxed: nobody else acts on it */
+    bool came = wait_for_answer(number);
+    atomic_store_explicit(&question, number + NONE, memory_order_relaxed); /* relaxed: nobody else acts on it */
     return error == 0 && came ? &answer : NULL;
 }

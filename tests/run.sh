@@ -161,7 +161,8 @@ trap 'rm -rf "$work"' EXIT
         *) echo "skip ${script#"$here/"} - runs in: $builds" >>"$work/skipped" ;;
         esac
     done
-    for source in "$here"/*/*_test.c; do
+    printf '%s\n' "$here"/*/*_test.c |
+        awk '{ print (/\/services\// ? 0 : /\/core\// ? 2 : 1), $0 }' | sort -s -k1,1n | while read -r _ source; do
         stem=${source#"$here/"}
         stem=${stem%.c}
         program=$build/tests/$stem
