@@ -195,11 +195,11 @@ log_folders() {
 log_folders | xargs rm -rf
 log_folders | xargs mkdir -p
 
-# Twice as many at a time as there are cores: many tests mostly wait. Who begins takes a token out of the pipe and puts
-# it back at the end: a fork for each test, where xargs with a shell of its own for each took 0.2 s of CPU.
+# One more at a time than there are cores: many tests mostly wait. Who begins takes a token out of the pipe and puts it
+# back at the end: a fork for each test, where xargs with a shell of its own for each took 0.2 s of CPU.
 mkfifo "$work/tokens"
 exec 3<>"$work/tokens"
-for _ in $(seq $((jobs * 2))); do echo >&3; done
+for _ in $(seq $((jobs + 1))); do echo >&3; done
 while read -r kind path; do
     read -r _ <&3
     { "run_$kind" "$path" 3>&-; echo >&3; } &
