@@ -72,10 +72,15 @@ Test(request, finished_request_is_not_stopped, .init = reset) {
     in_every_mode(finish_at_once, NULL);
 }
 
+static bool has_begun(void *context) {
+    (void)context;
+    return begun == 1;
+}
+
 static int cancel_under_way(void *arg) {
     (void)arg;
     pirn_deferred *asked = submit(false);
-    (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
+    wait_until(has_begun, NULL);
     cr_assert_eq(pirn_deferred_cancel(asked), 0);
     cr_assert_eq(pirn_deferred_cancel(asked), 0);
     cr_assert_eq(pirn_await(asked, NULL, PIRN_NOW), PIRN_ECANCELED);

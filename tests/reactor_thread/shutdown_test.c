@@ -11,6 +11,7 @@
 typedef struct witness {
     int status[4];
     unsigned cleanups;
+    _Atomic bool begun;
     bool finished;
 } witness;
 
@@ -34,6 +35,17 @@ static pirn_tasklet spawn_far(pirn_fn fn, void *arg, unsigned flags) {
     return tasklet;
 }
 
+static bool has_begun(void *context) {
+    return ((witness *)context)->begun;
+}
+
+/* As main: spawn one far away, and return when it runs. */
+static int leave(pirn_fn fn, witness *seen, unsigned flags) {
+    (void)spawn_far(fn, seen, flags);
+    wait_until(has_begun, seen);
+    return 0;
+}
+
 static void count_cleanup(void *arg) {
     ((witness *)arg)->cleanups++;
 }
@@ -41,15 +53,14 @@ static void count_cleanup(void *arg) {
 static int sleep_for_ever(void *arg) {
     witness *seen = arg;
     cr_assert_eq(pirn_on_exit(count_cleanup, seen), 0);
+    seen->begun = true;
     seen->status[0] = pirn_sleep_until(PIRN_FOREVER);
     seen->status[1] = pirn_sleep_until(PIRN_FOREVER); /* cancellation is sticky */
     return seen->status[0];
 }
 
 static int leave_a_sleeper(void *arg) {
-    (void)spawn_far(sleep_for_ever, arg, 0);
-    (void)pirn_sleep_until(pirn_after(5 * PIRN_MILLISECOND));
-    return 0;
+    return leave(sleep_for_ever, arg, 0);
 }
 
 /* Goal: without a drain, what main leaves behind is cancelled and its clean-up runs, without a report.
@@ -100,9 +111,7 @@ Test(shutdown, drain_lets_the_rest_finish) {
 }
 
 static int leave_a_daemon(void *arg) {
-    (void)spawn_far(sleep_for_ever, arg, PIRN_DAEMON);
-    (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
-    return 0;
+    return leave(sleep_for_ever, arg, PIRN_DAEMON);
 }
 
 /* Goal: a daemon does not hold up a drain, and is cancelled after it.
@@ -132,13 +141,12 @@ static void clean_up_slowly(void *arg) {
 
 static int spawn_in_cleanup(void *arg) {
     cr_assert_eq(pirn_on_exit(clean_up_slowly, arg), 0);
+    ((witness *)arg)->begun = true;
     return pirn_sleep_until(PIRN_FOREVER);
 }
 
 static int leave_a_spawner(void *arg) {
-    (void)spawn_far(spawn_in_cleanup, arg, 0);
-    (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
-    return 0;
+    return leave(spawn_in_cleanup, arg, 0);
 }
 
 /* Goal: a clean-up may still use the reactor, and what it spawns is cancelled in its turn.
@@ -155,6 +163,7 @@ Test(shutdown, cleanup_may_wait_and_spawn) {
 
 static int shielded_for_ever(void *arg) {
     witness *seen = arg;
+    seen->begun = true;
     pirn_shield_enter();
     pirn_deferred *call = pirn_call_later(3600 * PIRN_SECOND);
     seen->status[0] = pirn_await(call, NULL, PIRN_FOREVER);
@@ -164,9 +173,7 @@ static int shielded_for_ever(void *arg) {
 }
 
 static int leave_a_shielded_one(void *arg) {
-    (void)spawn_far(shielded_for_ever, arg, 0);
-    (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
-    return 0;
+    return leave(shielded_for_ever, arg, 0);
 }
 
 /* Goal: a tasklet that shields itself against its cancellation is ended by the end of what it waits for.
@@ -246,7 +253,7 @@ static int sleep_on_a_thread(void *arg, pirn_result *out) {
     return 0;
 }
 
-static bool has_begun(void *context) {
+static bool job_has_begun(void *context) {
     (void)context;
     return job_runs;
 }
@@ -263,7 +270,7 @@ static int leave_a_job(void *arg) {
     pirn_deferred *job = pirn_offload(sleep_on_a_thread, &microseconds, NULL);
     cr_assert_eq(pirn_deferred_add_both(job, note_status, arg), 0);
     pirn_deferred_release(job);
-    wait_until(has_begun, NULL);
+    wait_until(job_has_begun, NULL);
     return 0;
 }
 
