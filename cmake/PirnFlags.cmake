@@ -47,6 +47,11 @@ target_link_libraries(pirn_flags INTERFACE Threads::Threads)
 if(PIRN_SANITIZE STREQUAL "address")
     add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined)
     add_link_options(-fsanitize=address,undefined)
+    # LeakSanitizer reads all global data at the end of each test's process, and those of gcc's libubsan.so are 6 MB,
+    # which its archive does without: 87 -> 56 ms of CPU a small test. clang has one runtime for both.
+    if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+        add_link_options(-static-libubsan)
+    endif()
 elseif(PIRN_SANITIZE STREQUAL "thread")
     add_compile_options(-fsanitize=thread)
     add_link_options(-fsanitize=thread)

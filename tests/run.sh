@@ -42,16 +42,17 @@ judge_reports() { # NAME LOG_DIR
     done
 }
 
-# Criterion's and our runner's TAP file to result lines.
-judge_tap() { # NAME LOG_DIR STATUS
-    [ -f "$2/tap" ] || : >"$2/tap"
-    awk -v name="$1" -v status="$3" '
+# Criterion's and our runner's TAP file to result lines. Criterion's tells of every test of the folder.
+judge_tap() { # NAME SUITE LOG_DIR STATUS
+    [ -f "$3/tap" ] || : >"$3/tap"
+    awk -v name="$1" -v suite="$2::" -v status="$4" '
         /^(not )?ok - / {
-            sure = 1
             good = sub(/^ok - /, "")
             sub(/^not ok - /, "")
             test = why = $0
             sub(/ .*/, "", test)
+            if (index(test, suite) != 1) { next }
+            sure = 1
             sub(/^[^ ]* */, "", why)
             if (good && sub(/^# SKIP /, "", why)) { print "skip " name " " test " - " why; next }
             if (good) { print "ok " name " " test; next }
@@ -62,7 +63,7 @@ judge_tap() { # NAME LOG_DIR STATUS
         END {
             if (!sure) { print "not ok " name " - ended with status " status " and reported no test" }
             else if (status != 0 && !bad) { print "not ok " name " - ended with status " status }
-        }' "$2/tap"
+        }' "$3/tap"
 }
 
 # In $now, without a process.
@@ -77,14 +78,24 @@ begin() { # LOG_DIR
     sanitizer_environment "$1"
 }
 
-run_program() { # PROGRAM
-    name=${1#"$build/tests/"}
+# The program of a test's folder, or a twin's own (tests/CMakeLists.txt); in $program.
+find_program() { # NAME
+    program=$build/tests/${1##*/}
+    [ -x "$program" ] || program=$build/tests/${1%/*}_tests
+    [ -x "$program" ]
+}
+
+run_suite() { # NAME: folder/file
+    name=$1
+    suite=${1##*/}
+    suite=${suite%_test*}
     log=$logs/$name
     begin "$log"
-    timeout -k 5 $((limit_s * 2)) "$1" --color=never --tap="$log/tap" --timeout "$limit_s" -j"$jobs" </dev/null \
-        >"$log/output" 2>&1
+    find_program "$name"
+    timeout -k 5 $((limit_s * 2)) "$program" --color=never --tap="$log/tap" --timeout "$limit_s" -j"$jobs" \
+        --filter "$suite/*" </dev/null >"$log/output" 2>&1
     status=$?
-    { judge_tap "$name" "$log" $status; judge_reports "$name" "$log" 2>>"$log/output"; } >"$log/results"
+    { judge_tap "$name" "$suite" "$log" $status; judge_reports "$name" "$log" 2>>"$log/output"; } >"$log/results"
     tell "$name" "$log"
 }
 
@@ -165,11 +176,14 @@ trap 'rm -rf "$work"' EXIT
         awk '{ print (/\/services\// ? 0 : /\/core\// ? 2 : 1), $0 }' | sort -s -k1,1n | while read -r _ source; do
         stem=${source#"$here/"}
         stem=${stem%.c}
-        program=$build/tests/$stem
-        for twin in "" _c11 _ck _poll _epoll; do
-            [ -x "$program$twin" ] && echo "program $program$twin"
+        if find_program "$stem"; then
+            echo "suite $stem"
+        else
+            echo "$stem" >>"$work/missing"
+        fi
+        for twin in _c11 _ck _poll _epoll; do
+            [ -x "$build/tests/${stem##*/}$twin" ] && echo "suite $stem$twin"
         done
-        [ -x "$program" ] || echo "$stem" >>"$work/missing"
     done
     for source in "$here"/canary/*.c; do
         program=${source##*/}
@@ -186,7 +200,7 @@ fi
 log_folders() {
     while read -r kind path; do
         case $kind in
-        program) echo "$logs/${path#"$build/tests/"}" ;;
+        suite) echo "$logs/$path" ;;
         script) echo "$logs/${path#"$here/"}" ;;
         canary) echo "$logs/canary/${path##*/}" ;;
         esac
@@ -209,7 +223,7 @@ wait
 {
     while read -r kind path; do
         case $kind in
-        program) name=${path#"$build/tests/"} ;;
+        suite) name=$path ;;
         script) name=${path#"$here/"} ;;
         canary) name=canary/${path##*/} ;;
         esac

@@ -117,9 +117,10 @@ Test(stack_guard, mprotect_budget_spent_goes_on_with_canaries) {
         stacks_setup(PIRN_GUARD_MPROTECT);
         stderr_catch_start(&caught);
         unsigned guarded = 0;
-        static pn_stack all[600000];
+        enum { ROOM = 600000 };
+        pn_stack *all = calloc(ROOM, sizeof *all);
         do {
-            cr_assert_lt(guarded, 600000u - 100);
+            cr_assert_lt(guarded, ROOM - 100u);
             cr_assert_eq(pn_stack_get(&stacks, PN_STACK_BYTES_DEFAULT, &all[guarded]), 0);
         } while (!all[guarded++].canary);
         unsigned taken = guarded + 99;
@@ -137,6 +138,7 @@ Test(stack_guard, mprotect_budget_spent_goes_on_with_canaries) {
         for (unsigned i = 0; i < taken; i++) {
             pn_stack_put(&stacks, &all[i]);
         }
+        free(all);
         pn_stack_cache_fini(&stacks);
     }
 }
