@@ -272,7 +272,7 @@ static int churn(void *arg) {
     (void)arg;
     site s;
     site_open(&s, NULL);
-    for (int i = 0; i < 300; i++) {
+    for (unsigned i = 0; i < pirn_test_count(300, 100); i++) {
         client c;
         client_open(&c, &s);
         if (i % 4 == 1) {
@@ -290,7 +290,7 @@ static int churn(void *arg) {
     return 0;
 }
 
-/* Goal: connections that come and go in all phases leave nothing. Method: three hundred, of four kinds; sanitizers
+/* Goal: connections that come and go in all phases leave nothing. Method: three hundred, or a hundred, of four kinds; sanitizers
  *       watch. */
 Test(http_hostile, churn_leaves_nothing, .timeout = 60) {
     run_everywhere(churn);

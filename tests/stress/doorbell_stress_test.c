@@ -85,10 +85,10 @@ static void *answer(void *arg) {
 }
 
 /* Goal: with both sides sleeping whenever they have nothing, every message wakes its receiver.
- * Method: one message goes to and fro 400,000 times; each side sleeps without a deadline. The rounds arrive, or the
+ * Method: one message goes to and fro 200,000 times; each side sleeps without a deadline. The rounds arrive, or the
  *       test hangs. */
 Test(doorbell_stress, ping_pong_of_sleepers_loses_no_wake_up, .timeout = 300) {
-    rounds = pirn_test_count(400000, 2000);
+    rounds = pirn_test_count(200000, 2000);
     seed = (uint64_t)time(NULL);
     printf("doorbell: seed %llu, %llu rounds\n", (unsigned long long)seed, (unsigned long long)rounds);
     open_side(&sleeper);
