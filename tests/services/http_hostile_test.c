@@ -290,8 +290,8 @@ static int churn(void *arg) {
     return 0;
 }
 
-/* Goal: connections that come and go in all phases leave nothing. Method: three hundred, or a hundred, of four kinds; sanitizers
- *       watch. */
+/* Goal: connections that come and go in all phases leave nothing. Method: three hundred, or a hundred, of four kinds;
+ *       sanitizers watch. */
 Test(http_hostile, churn_leaves_nothing, .timeout = 60) {
     run_everywhere(churn);
 }
