@@ -20,8 +20,8 @@ typedef struct pn_ending {
 } pn_ending;
 
 /* Spawn on the calling thread's scheduler a tasklet whose ending runs once, whatever becomes of it: also when it is
- * struck before its first turn, or gets no stack; then on the stack of whoever does that. NULL: no memory, and nothing
- * was started. */
+ * struck before its first turn (then on the stack of who strikes) or gets no stack (then in the scheduler's context).
+ * NULL: no memory, and nothing was started. */
 pn_tasklet *pn_call_spawn(const pirn_spawn_options *options, pirn_fn fn, void *arg, const pn_ending *ending,
                           const char *file, int line);
 

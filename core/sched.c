@@ -104,7 +104,7 @@ void pn_tasklet_entry(void) {
 }
 
 /* The tasklet to run next, off the queue; NULL: let the scheduler's own context look at the world first. A new one that
- * gets no stack ends here, with PIRN_ENOMEM. */
+ * gets no stack ends in that context: its end may ready the very tasklet that is about to leave, and runs callbacks. */
 static pn_tasklet *take_next(pn_sched *sched) {
     while (sched->budget > 0) {
         pn_node *node = pn_list_pop(&sched->ready);
@@ -116,6 +116,11 @@ static pn_tasklet *take_next(pn_sched *sched) {
             sched->budget--;
             return next;
         }
+        if (sched->current) {
+            pn_list_prepend(&sched->ready, &next->link);
+            return NULL;
+        }
+        pn_tasklet_fail_start(next);
     }
     return NULL;
 }

@@ -154,16 +154,19 @@ pn_tasklet *pn_tasklet_spawn(pn_sched *sched, const pirn_spawn_options *options,
 
 bool pn_tasklet_start(pn_tasklet *tasklet) {
     if (pn_stack_get(&tasklet->home->stacks, tasklet->stack.bytes, &tasklet->stack) != 0) {
-        pirn_failure_drop(tasklet->failure);
-        tasklet->failure = pirn_failure_make(PIRN_ENOMEM, "no memory for a stack of %u bytes", tasklet->stack.bytes);
-        pn_tasklet_end(tasklet, PIRN_ENOMEM);
-        pn_tasklet_reap(tasklet);
         return false;
     }
     pn_context_make(&tasklet->context, tasklet->stack.bottom, tasklet->stack.bytes, tasklet->stack.colour,
                     pn_tasklet_entry);
     tasklet->context.keeps_float_env = tasklet->flags & PIRN_FLOAT_ENV;
     return true;
+}
+
+void pn_tasklet_fail_start(pn_tasklet *tasklet) {
+    pirn_failure_drop(tasklet->failure);
+    tasklet->failure = pirn_failure_make(PIRN_ENOMEM, "no memory for a stack of %u bytes", tasklet->stack.bytes);
+    pn_tasklet_end(tasklet, PIRN_ENOMEM);
+    pn_tasklet_reap(tasklet);
 }
 
 /* ---- end ---- */

@@ -81,10 +81,12 @@ pn_tasklet *pn_tasklet_spawn(pn_sched *sched, const pirn_spawn_options *options,
 /* Home. `now`: on the caller's worker, in a tasklet: run it at once. */
 void pn_tasklet_strike(pn_tasklet *tasklet, int code, bool sticky, bool run_now);
 
-/* The turning points of a life, called by the scheduler. start: take a stack for a NEW one; false: no memory, and it
- * ended. end: run its clean-ups, on its own stack, tell its joiner and report an error nobody joined for. reap: give
- * back the stack of an ended one, from another stack, and the record of a detached one. */
+/* The turning points of a life, called by the scheduler. start: take a stack for a NEW one; false: no memory.
+ * fail_start: end that one, with PIRN_ENOMEM; in no tasklet, since its ending runs right here. end: run its clean-ups,
+ * on its own stack, tell its joiner and report an error nobody joined for. reap: give back the stack of an ended one,
+ * from another stack, and the record of a detached one. */
 bool pn_tasklet_start(pn_tasklet *tasklet);
+void pn_tasklet_fail_start(pn_tasklet *tasklet);
 void pn_tasklet_end(pn_tasklet *tasklet, int result);
 void pn_tasklet_reap(pn_tasklet *tasklet);
 void pn_tasklet_entry(void);

@@ -22,6 +22,7 @@
 
 #include "alloc.h"
 #include "base.h"
+#include "call.h"
 #include "http_exchange.h"
 #include "http_parse.h"
 #include "http_server.h"
@@ -102,7 +103,7 @@ static void refuse(connection *conn, int status) {
 /* The request has been joined: what it came to. */
 static void settle(connection *conn) {
     conn->request.id = 0;
-    if (!conn->outcome.started) { /* cancelled before its first turn */
+    if (!conn->outcome.started) { /* cancelled before its first turn, or it got no stack */
         pn_http_exchange_destroy(conn->exchange);
     }
     conn->exchange = NULL;
@@ -132,11 +133,19 @@ static void cancel_overdue(connection *conn) {
     (void)pirn_cancel(conn->request);
 }
 
+/* It has ended by itself, or was overdue. Without a stack, or a turn in all its time, it has answered nothing. */
+static void conclude(connection *conn) {
+    settle(conn);
+    if (!conn->outcome.started) {
+        refuse(conn, 503);
+    }
+}
+
 /* Wait for the request without reading. */
 static void await_request(connection *conn) {
     int rc = pirn_join(conn->request, NULL, conn->handler_deadline);
     if (rc == 0) {
-        settle(conn);
+        conclude(conn);
     } else if (rc == PIRN_ETIMEDOUT) {
         cancel_overdue(conn);
     } else if (rc != PN_HTTP_NUDGE) {
@@ -154,7 +163,7 @@ static bool still_running(connection *conn) {
         rc = pirn_join(conn->request, NULL, PIRN_NOW);
     }
     if (rc == 0) {
-        settle(conn);
+        conclude(conn);
     }
     return rc != 0;
 }
@@ -169,6 +178,14 @@ static void name_request(const pn_http_request *request, char *name, size_t name
     }
 }
 
+/* However the request tasklet ends. One that never ran has told us nothing. */
+static void request_ended(void *arg) {
+    connection *conn = arg;
+    if (!conn->outcome.started) {
+        pn_http_tell_end(&conn->outcome, conn->exchange->connection, true);
+    }
+}
+
 static void spawn_request(connection *conn, pirn_http_exchange *exchange) {
     char name[32];
     pirn_spawn_options options;
@@ -178,7 +195,9 @@ static void spawn_request(connection *conn, pirn_http_exchange *exchange) {
     options.flags = PIRN_JOINABLE | (conn->server->options.keep_home ? 0 : PIRN_ANYWHERE);
     conn->outcome = (pn_http_outcome){.ended_at = exchange->started_at};
     conn->exchange = exchange;
-    conn->request = pirn_spawn_with(&options, pn_http_dispatch, exchange);
+    pn_ending ending = {.fn = request_ended, .arg = conn};
+    pn_tasklet *request = pn_call_spawn(&options, pn_http_dispatch, exchange, &ending, __FILE__, __LINE__);
+    conn->request = request ? pn_tasklet_handle(request) : (pirn_tasklet){0};
 }
 
 /* A request is complete: hand it to a tasklet of its own. */

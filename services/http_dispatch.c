@@ -104,7 +104,7 @@ static void log_access(const pirn_http_exchange *exchange, pirn_time ended_at) {
 
 /* The connection's read may be out for as long as the client is silent: if it has to close, or waits for our end, it
  * has to look now. It ends only after it has joined us. */
-static void tell_end(pn_http_outcome *outcome, pirn_tasklet connection, bool closes) {
+void pn_http_tell_end(pn_http_outcome *outcome, pirn_tasklet connection, bool closes) {
     bool watched = !pn_below->claim(&outcome->end, PN_HTTP_UNWATCHED, PN_HTTP_OVER);
     if (watched) {
         pn_below->store(&outcome->end, PN_HTTP_OVER);
@@ -131,6 +131,6 @@ int pn_http_dispatch(void *arg) {
         log_access(exchange, outcome->ended_at);
     }
     pn_http_exchange_destroy(exchange);
-    tell_end(outcome, connection, !keep_alive);
+    pn_http_tell_end(outcome, connection, !keep_alive);
     return 0;
 }

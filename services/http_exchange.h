@@ -3,9 +3,9 @@
  * What: one request under way: what the connection tasklet hands to the request tasklet, and the response it builds.
  *
  * Threads: made by the connection tasklet and moved to the request tasklet, which frees it. If that never ran
- *       (cancelled before its first turn) the connection tasklet frees it, after the join.
+ *       (cancelled before its first turn, or without a stack) the connection tasklet frees it, after the join.
  * Invariants: (1) after the spawn the two tasklets share nothing but pn_http_outcome, which only the request tasklet
- *       writes and only the connection tasklet reads, after the join (but for its word `end`); (2) only one of them
+ *       writes (at its end whatever became of it) and only the connection tasklet reads, after the join (but for its word `end`); (2) only one of them
  *       writes to the socket at a time: the connection tasklet while no request is out.
  */
 #ifndef PN_HTTP_EXCHANGE_H
@@ -89,5 +89,8 @@ size_t pn_http_refusal(int status, char *text, size_t text_bytes);
 
 /* The request tasklet: routes, runs the handler, completes the response, frees the exchange. http_dispatch.c */
 int pn_http_dispatch(void *exchange);
+/* The request tasklet's last word to its connection, which may be waiting for something else. `closes`: it has to look
+ * now, watched or not. */
+void pn_http_tell_end(pn_http_outcome *outcome, pirn_tasklet connection, bool closes);
 
 #endif

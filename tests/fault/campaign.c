@@ -94,6 +94,34 @@ pirn_tasklet fault_spawn(pirn_fn fn, void *arg, int home, unsigned flags) {
     return pirn_spawn_with(&options, fn, arg);
 }
 
+static int wait_at(void *gate) {
+    return pirn_recv(gate, NULL, PIRN_FOREVER);
+}
+
+enum { TAKERS_MAX = 4096 };
+static pirn_tasklet takers[TAKERS_MAX];
+
+unsigned fault_take_stacks(pirn_channel *gate) {
+    for (unsigned count = 0;; count++) {
+        TEST_CHECK(count < TAKERS_MAX);
+        takers[count] = fault_spawn(wait_at, gate, pirn_worker(), PIRN_JOINABLE);
+        pirn_yield();
+        int result;
+        if (pirn_join(takers[count], &result, PIRN_NOW) == 0) {
+            TEST_CHECK(result == PIRN_ENOMEM);
+            return count;
+        }
+    }
+}
+
+void fault_give_stacks(pirn_channel *gate, unsigned count) {
+    pirn_channel_close(gate);
+    for (unsigned i = 0; i < count; i++) {
+        int result = fault_join(takers[i]);
+        TEST_CHECK(result == PIRN_ECLOSED || result == 0);
+    }
+}
+
 static int run_task(void *arg) {
     fault_task *task = arg;
     task->begun = true;

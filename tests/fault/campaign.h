@@ -48,6 +48,11 @@ typedef struct fault_task {
 bool fault_begin(fault_task *task, pirn_fn fn, void *arg, int home);
 int fault_end(fault_task *task);
 
+/* While system calls fail: tasklets that wait at `gate`, on this worker, until one gets no stack. How many they are.
+ * Then, when calls work again: their end. */
+unsigned fault_take_stacks(pirn_channel *gate);
+void fault_give_stacks(pirn_channel *gate, unsigned count);
+
 /* What this run reported so far: tasklets and deferreds that failed and nobody asked. */
 unsigned fault_reports(void);
 

@@ -77,6 +77,34 @@ Test(fault_core, tasklets_fail_or_run) {
     fault_campaign(&(fault_scenario){.name = "tasklets", .body = tasklets});
 }
 
+static int newcomers(void *arg) {
+    (void)arg;
+    long asked, failed;
+    int ran = 0, result;
+    pirn_channel *gate = pirn_channel_create(0, 0);
+    fault_arm(FAULT_SYSTEM, 1, 1000000);
+    unsigned count = fault_take_stacks(gate);
+    pirn_tasklet late = fault_spawn(add_one, &ran, pirn_worker(), PIRN_JOINABLE);
+    TEST_CHECK(pirn_join(late, &result, PIRN_FOREVER) == 0 && result == PIRN_ENOMEM && ran == 0);
+    late = fault_spawn(add_one, &ran, pirn_worker(), PIRN_JOINABLE);
+    TEST_CHECK(pirn_send(gate, NULL, PIRN_FOREVER) == 0);
+    TEST_CHECK(pirn_join(late, &result, PIRN_FOREVER) == 0 && result == 0 && ran == 1);
+    fault_disarm(&asked, &failed);
+    TEST_CHECK(failed > 0);
+    fault_give_stacks(gate, count);
+    pirn_channel_destroy(gate);
+    return 0;
+}
+
+Test(fault_core, newcomer_without_a_stack_ends_beside_the_others) {
+    /* Goal: a tasklet that gets no stack at its first turn ends with PIRN_ENOMEM, and who made way for it goes on; one
+     * that comes right after an end has that one's stack.
+     * Method: tasklets take all stacks; main yields to the next one, joins another, and lets one end before a third. */
+    for (size_t i = 0; i < TEST_MODES; i++) {
+        cr_assert_eq(test_run_in(&test_modes[i], newcomers, NULL), 0);
+    }
+}
+
 /* ---- channels ---- */
 
 #define VALUES 30

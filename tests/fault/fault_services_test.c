@@ -165,6 +165,44 @@ Test(fault_services, http_answers_or_hangs_up) {
     fault_campaign(&(fault_scenario){.name = "http", .body = http, .runs = 16});
 }
 
+/* ---- a site without stacks ---- */
+
+static int ask_without_stacks(void *arg) {
+    (void)arg;
+    static visitor v;
+    static const char request[] = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
+    long asked, failed;
+    size_t moved;
+    char address[32];
+    pirn_http_server *server = open_site(&v.port);
+    snprintf(address, sizeof address, "127.0.0.1:%d", v.port);
+    TEST_CHECK(pirn_connect(address, &v.kept, FAULT_PATIENCE) == 0 && ask(&v, request));
+    pirn_channel *gate = pirn_channel_create(0, 0);
+    fault_arm(FAULT_SYSTEM, 1, 1000000);
+    unsigned count = fault_take_stacks(gate);
+    TEST_CHECK(!ask(&v, request) && strncmp(v.answer, "HTTP/1.1 503 ", 13) == 0);
+    fault_disarm(&asked, &failed);
+    TEST_CHECK(pirn_read(v.kept, v.answer, 1, &moved, FAULT_PATIENCE) == 0 && moved == 0);
+    TEST_CHECK(pirn_close(v.kept) == 0);
+    fault_give_stacks(gate, count);
+    TEST_CHECK(pirn_connect(address, &v.kept, FAULT_PATIENCE) == 0 && ask(&v, request));
+    TEST_CHECK(pirn_close(v.kept) == 0);
+    pirn_http_server_close(server, FAULT_PATIENCE);
+    pirn_channel_destroy(gate);
+    return 0;
+}
+
+Test(fault_services, request_without_a_stack_is_answered) {
+    /* Goal: a request whose tasklet gets no stack is told so at once, and the next one with a stack is served.
+     * Method: on one worker a client is connected; tasklets take all stacks while no more memory can be mapped; its
+     * request gives 503 and the end of the connection. */
+    for (size_t i = 0; i < TEST_MODES; i++) {
+        test_mode alone = test_modes[i];
+        alone.workers = 1;
+        cr_assert_eq(test_run_in(&alone, ask_without_stacks, NULL), 0);
+    }
+}
+
 /* ---- SQL ---- */
 
 static char database[64];
