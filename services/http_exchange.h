@@ -5,8 +5,9 @@
  * Threads: made by the connection tasklet and moved to the request tasklet, which frees it. If that never ran
  *       (cancelled before its first turn, or without a stack) the connection tasklet frees it, after the join.
  * Invariants: (1) after the spawn the two tasklets share nothing but pn_http_outcome, which only the request tasklet
- *       writes (at its end whatever became of it) and only the connection tasklet reads, after the join (but for its word `end`); (2) only one of them
- *       writes to the socket at a time: the connection tasklet while no request is out.
+ *       writes (or its ending, when it never ran) and only the connection tasklet reads, after the join (but for its
+ *       word `end`); (2) only one of them writes to the socket at a time: the connection tasklet while no request is
+ *       out.
  */
 #ifndef PN_HTTP_EXCHANGE_H
 #define PN_HTTP_EXCHANGE_H
