@@ -9,8 +9,8 @@
 
 #include "worker.h"
 
-/* Owner: it is about to sleep without a deadline, its doorbell announced, nothing of its inbox in hand. The last to do
- * so judges, and may find itself to be the one to tell: look at the inbox after this. */
+/* Owner: it is about to sleep with no tasklet's timer, its doorbell announced, nothing of its inbox in hand. The last
+ * to do so judges, and may find itself to be the one to tell: look at the inbox after this. */
 void pn_idle_begin(pn_worker *worker);
 void pn_idle_end(pn_worker *worker);
 

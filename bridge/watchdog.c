@@ -154,8 +154,9 @@ static void print_line(const subject *at, const pn_tasklet *tasklet, long long f
         pn_warn("tasklet %s has run for %lld ms on worker %u without a park or yield (spawned at %s:%u)%s",
                 pn_tasklet_label(tasklet, label, sizeof label), for_ms, at->worker->sched.options.id,
                 pn_base_name(tasklet->file), tasklet->line,
-                tasklet->cancelled ? ": it was cancelled, and each call that would wait gives PIRN_ECANCELED at once"
-                                   : "");
+                tasklet->cancelled && tasklet->shield == 0
+                    ? ": it was cancelled, and each call that would wait gives PIRN_ECANCELED at once"
+                    : "");
     }
 }
 

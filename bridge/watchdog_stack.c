@@ -7,7 +7,7 @@
  *       tasklet's.
  * States of the question: NONE -> ASKED (asker) -> WRITING (handler) -> WRITTEN (handler) -> NONE (asker);
  *       ASKED -> NONE when the asker has waited enough. A signal that comes late, or to another thread, finds nothing
- *       to do.
+ *       to do: each question has a number, with which it is claimed and answered.
  * Invariants: the frame pointers of the interrupted code are followed upwards only and within the bounds of its stack:
  *       code without frame pointers is left out or shows a wrong line, but never faults.
  * Rejected: unwinding by tables (allocates and locks on first use); reading the other stack from outside (it moves).
@@ -28,7 +28,7 @@ enum { NONE, ASKED, WRITING, WRITTEN, STATES };
 #define LOWEST_CODE  4096 /* no code lies in the first page */
 
 static _Atomic(unsigned) question; /* its number, in steps of STATES, and its state: none is taken for another */
-/* Written by the asker before ASKED, read by the handler after it. */
+/* Written by the asker before ASKED; a late handler may read the next question's, and then claims nothing. */
 static _Atomic(pthread_t) asked_thread;
 static uintptr_t own_low, own_high;
 /* Written by the handler before WRITTEN, read by the asker after it. */
@@ -116,7 +116,8 @@ static void handle(int signal_number, siginfo_t *info, void *signal_context) {
     /* acquire: sees who is asked; pairs with the release in pn_stack_ask. Compared before it is claimed: a late signal
      * to another thread must leave the question open. */
     unsigned asked = atomic_load_explicit(&question, memory_order_acquire);
-    /* relaxed: if this is the thread of the next question already, the claim fails by that question's number. */
+    /* relaxed: if this is the thread of the next question already, the claim fails by that question's number. The claim
+     * could be relaxed, too, after that load: acquire says what it stands for, and costs nothing here. */
     if (asked % STATES != ASKED ||
         !pthread_equal(pthread_self(), atomic_load_explicit(&asked_thread, memory_order_relaxed)) ||
         !atomic_compare_exchange_strong_explicit(&question, &asked, asked - ASKED + WRITING, memory_order_acquire,

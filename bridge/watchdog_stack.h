@@ -2,7 +2,8 @@
  *
  * What: what another thread is doing right now, told by itself: a signal makes it write its tasklet and stack into the
  *       one answer.
- * Threads: ask and forget: the watchdog. The answer is written by the asked thread's signal handler.
+ * Threads: ask: the watchdog; start and stop: the runtime's, while it does not run. The answer is written by the asked
+ *       thread's signal handler.
  */
 #ifndef PN_WATCHDOG_STACK_H
 #define PN_WATCHDOG_STACK_H

@@ -6,7 +6,8 @@
  *       next timer.
  * Invariants: (1) a ring that is due to the reactor is made before the worker looks at I/O or sleeps, and after
  *       RING_AFTER posts; (2) a message to the own worker needs no ring: every turn drains the inbox before it may
- *       sleep; (3) `no_timer` is set only around a sleep without a deadline, for the judge of deadlocks.
+ *       sleep; (3) `no_timer` is set only around a sleep that no tasklet's timer ends, for the judge of deadlocks: from
+ *       one that ends for housekeeping (census, trim) the worker comes back and judges again, and sends nothing.
  * Lifetime: fini first delivers what is left in the inbox: messages whose tasklets are gone free themselves.
  * Rejected: a ring for each record: waking the reactor costs more than a small request.
  */
@@ -22,7 +23,9 @@
 #include "thread.h"
 
 #define RING_AFTER  16                       /* posts to the reactor that may share one ring */
-#define TRIM_PERIOD (100 * PIRN_MILLISECOND) /* a stack unused for so long is no part of the next burst */
+#define TRIM_STACKS 16                       /* a turn: messages and I/O do not wait for thousands      */
+
+int64_t pn_trim_period = 100 * PIRN_MILLISECOND;
 
 static _Thread_local pn_worker *self;
 
@@ -117,10 +120,9 @@ static pirn_time trim_stacks(pn_worker *worker) {
     if (!pn_stack_surplus(&worker->sched.stacks)) {
         worker->trim_at = PIRN_FOREVER;
     } else if (worker->trim_at == PIRN_FOREVER) {
-        worker->trim_at = monotonic_now() + TRIM_PERIOD;
-    } else if (monotonic_now() >= worker->trim_at) {
-        pn_stack_trim(&worker->sched.stacks);
-        worker->trim_at = pn_stack_surplus(&worker->sched.stacks) ? monotonic_now() + TRIM_PERIOD : PIRN_FOREVER;
+        worker->trim_at = pirn_after(pn_trim_period);
+    } else if (monotonic_now() >= worker->trim_at && pn_stack_trim(&worker->sched.stacks, TRIM_STACKS)) {
+        worker->trim_at = pn_stack_surplus(&worker->sched.stacks) ? pirn_after(pn_trim_period) : PIRN_FOREVER;
     }
     return worker->trim_at;
 }

@@ -17,7 +17,7 @@ typedef struct pn_worker {
     pthread_t thread;
     bool started;
     unsigned bells_due;       /* owner: posts to the reactor whose ring waits                             */
-    bool no_timer;            /* owner: it sleeps, if it does, until somebody comes                       */
+    bool no_timer;            /* owner: no tasklet's timer ends its sleep                                 */
     pirn_time census_at;      /* owner: when to look for stuck tasklets; PIRN_FOREVER: no need            */
     pirn_time trim_at;        /* owner: when to give stacks' memory back; PIRN_FOREVER: no need           */
     uint64_t census_switches; /* owner: dispatches when it last looked                                   */
@@ -27,10 +27,14 @@ typedef struct pn_worker {
     _Alignas(PN_CACHELINE) uint32_t load; /* connections that live here: for "least loaded"             */
     uint32_t waiting;                     /* tasklets that are no daemons, as of its last going idle         */
     uint32_t expecting;                   /* records and jobs, as of then                                    */
-    uint32_t idle;                        /* odd: it sleeps without a deadline; counts both ways          */
+    uint32_t idle;                        /* odd: it sleeps, no_timer; counts both ways                   */
 } pn_worker;
 
 extern const pn_hooks pn_hooks_threads;
+
+/* Stacks that were not used for so long are no part of the next burst. Not an option: tests set it before they start a
+ * runtime, since a worker that wakes for it would hide a lost wake-up. */
+extern int64_t pn_trim_period;
 
 /* On the owner thread. 0 or an error. */
 int pn_worker_init(pn_worker *worker, unsigned id);

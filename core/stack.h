@@ -45,9 +45,10 @@ int pn_stack_get(pn_stack_cache *cache, size_t bytes, pn_stack *stack);
 void pn_stack_put(pn_stack_cache *cache, pn_stack *stack);
 /* Whether more cached stacks than a small reserve have their memory. Cheap. */
 bool pn_stack_surplus(const pn_stack_cache *cache);
-/* Give the surplus back to the system, but for the stacks that were in use since the last call: two calls some time
- * apart give back what a burst took, and nothing that the next burst of a busy program needs. */
-void pn_stack_trim(pn_stack_cache *cache);
+/* Give the surplus back to the system, but for the stacks that were in use since the last trim: two trims some time
+ * apart give back what a burst took, and nothing that the next burst of a busy program needs. No more than `stacks_max`
+ * a call; false: that was not all, and the trim goes on with the next call. */
+bool pn_stack_trim(pn_stack_cache *cache, unsigned stacks_max);
 
 /* Whether the canary is intact; true for stacks without one. */
 bool pn_stack_intact(const pn_stack *stack);

@@ -18,6 +18,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BUFFER_BYTES (256u << 10)
@@ -192,11 +193,18 @@ static int open_file(const char *path) {
     return descriptor;
 }
 
+/* Why `path` could not be opened, from errno. ENXIO is also a socket's. */
+static const char *reason(const char *path) {
+    int error = errno;
+    struct stat status;
+    bool fifo = error == ENXIO && stat(path, &status) == 0 && S_ISFIFO(status.st_mode);
+    return fifo ? "it is a FIFO and nobody reads it" : pirn_strerror(-error);
+}
+
 access_log *access_log_open(const char *path) {
     int descriptor = strcmp(path, "-") == 0 ? STDERR_FILENO : open_file(path);
     if (descriptor < 0) {
-        complain("cannot write the access log %s: %s", path,
-                 errno == ENXIO ? "it is a FIFO and nobody reads it" : pirn_strerror(-errno));
+        complain("cannot write the access log %s: %s", path, reason(path));
         return NULL;
     }
     access_log *log = create(descriptor);

@@ -3,9 +3,10 @@
  * What: the chat page. One hub tasklet knows all readers; each event stream has a channel of its own, to which the hub
  *       gives a copy of each message. Readers and speakers may live on any worker: they meet the hub over one channel.
  * Threads: the hub at the worker that started it; each reader at its request's worker.
- * Bounds: QUEUE_MAX messages wait for a reader; one that falls further behind for PATIENCE_NS is slow, and its request
- *       is cancelled: all slow ones together hold the others up once, for that long. COMMANDS_MAX commands wait for the
- *       hub; who sends more parks.
+ * Bounds: QUEUE_MAX messages wait for a reader; one that takes none of them for PATIENCE_NS is slow, and its request
+ *       is cancelled: all that stand still together hold the others up once, for that long. One that reads, but slower
+ *       than others write, is not cut: then the speakers wait for it. COMMANDS_MAX commands wait for the hub; who sends
+ *       more parks.
  * Lifetime: a reader is made by its request, belongs to the hub from JOIN on, and is freed by the hub at LEAVE, the
  *       last that its request says of it: neither can touch it after the other freed it, without a lock or an answer. A
  *       message belongs to the queue it is in; the queue's drop callback frees what nobody read.

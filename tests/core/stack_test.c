@@ -5,6 +5,7 @@
  */
 #include "child.h"
 
+#include <limits.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
@@ -234,10 +235,14 @@ static size_t pages_of_burst(void) {
     return present;
 }
 
+static void trim(void) {
+    cr_assert(pn_stack_trim(&stacks, UINT_MAX));
+}
+
 /* What was in use since the last trim is kept by one, given back by the next. */
 static void trim_unused(void) {
-    pn_stack_trim(&stacks);
-    pn_stack_trim(&stacks);
+    trim();
+    trim();
     cr_assert(!pn_stack_surplus(&stacks));
 }
 
@@ -269,7 +274,7 @@ Test(stack, trim_after_a_burst_gives_memory_back, .init = setup, .fini = teardow
  * Method: 500 stacks, then twice 200 with a trim after each; count pages. */
 Test(stack, trim_between_bursts_keeps_what_they_use, .init = setup, .fini = teardown) {
     put_burst();
-    pn_stack_trim(&stacks);
+    trim();
     cr_assert_eq(pages_of_burst(), 3 * BURST, "all were in use just before");
     enum { SMALLER = 200 };
     for (int round = 0; round < 2; round++) {
@@ -280,12 +285,29 @@ Test(stack, trim_between_bursts_keeps_what_they_use, .init = setup, .fini = tear
         for (int i = SMALLER; i-- > 0;) {
             pn_stack_put(&stacks, &smaller[i]);
         }
-        pn_stack_trim(&stacks);
+        trim();
         cr_assert_eq(pages_of_burst(), 3 * SMALLER);
         cr_assert(pn_stack_surplus(&stacks));
     }
-    pn_stack_trim(&stacks);
+    trim();
     cr_assert_eq(pages_of_burst(), 3 * RESERVE);
+}
+
+/* Goal: a trim of many stacks can be made in parts, and gives back no more than asked for in each.
+ * Method: 500 touched stacks, fifty a call; count pages. */
+Test(stack, trim_in_parts_gives_back_the_same, .init = setup, .fini = teardown) {
+    put_burst();
+    trim();
+    unsigned calls = 0;
+    size_t before = 3 * BURST;
+    while (!pn_stack_trim(&stacks, 50)) {
+        calls++;
+        cr_assert_eq(pages_of_burst(), before - 3 * 50);
+        before -= 3 * 50;
+    }
+    cr_assert_eq(calls, (BURST - RESERVE) / 50);
+    cr_assert_eq(pages_of_burst(), 3 * RESERVE);
+    cr_assert(!pn_stack_surplus(&stacks));
 }
 
 static void trim_again(void) {
@@ -293,7 +315,7 @@ static void trim_again(void) {
     trim_unused();
     forbid_system_calls();
     for (int i = 0; i < 1000; i++) {
-        pn_stack_trim(&stacks);
+        trim();
     }
     end_forbidden(0);
 }

@@ -19,6 +19,7 @@
 #include "request.h"
 #include "runtime.h"
 #include "test.h"
+#include "worker.h"
 
 #define ENGINE_MODES 3
 
@@ -35,6 +36,7 @@ static inline pirn_options engine_options(int which) {
     options.poll = which == 1 ? PIRN_POLL_WORKER : PIRN_POLL_REACTOR;
     options.workers = 2;
     options.stuck_warn_ns = PIRN_FOREVER; /* its look wakes a worker now and then, which would hide a lost wake-up */
+    pn_trim_period = PIRN_FOREVER;        /* so would this one's */
     return options;
 }
 

@@ -24,12 +24,17 @@ static const test_mode test_modes[] = {
 };
 #define TEST_MODES (sizeof test_modes / sizeof test_modes[0])
 
+/* Of bridge/worker.h. */
+extern int64_t pn_trim_period;
+
 static inline void test_mode_options(const test_mode *mode, pirn_options *options) {
     pirn_options_init(options);
     options->mode = mode->mode;
     options->poll = mode->poll;
     options->workers = mode->workers;
-    options->stuck_warn_ns = PIRN_FOREVER; /* its look wakes a worker now and then, which would hide a lost wake-up */
+    /* Their looks wake a worker now and then, which would hide a lost wake-up. */
+    options->stuck_warn_ns = PIRN_FOREVER;
+    pn_trim_period = PIRN_FOREVER;
 }
 
 static inline int test_run_in(const test_mode *mode, pirn_fn main_fn, void *arg) {
