@@ -3,11 +3,11 @@
  * What: see bridge/deadlock.h.
  * Threads: each worker, for itself; the words of the others are read only.
  *
- * Total deadlock: each worker publishes in `idle` (odd: asleep, and no tasklet's timer will end that). The last one to
- *       go idle looks, in this order: every worker's word is odd; nothing outside can wake anybody; every inbox is empty
- *       and every worker expects nothing back; every word is still what it was. Workers that sleep send nothing, and
- *       what they wait for from outside they count until it has arrived (live.h), so if all four hold, no message is in
- *       flight and none can come.
+ * Total deadlock: each worker publishes in `idle` (odd: asleep, and no timer of a tasklet will end that). The last to
+ *       go idle looks, in this order: every worker's word is odd; nothing outside can wake anybody; every inbox is
+ *       empty and every worker expects nothing back; every word is still what it was. Workers that sleep send nothing,
+ *       and what they wait for from outside they count until it has arrived (live.h), so if all four hold, no message
+ *       is in flight and none can come.
  * Partial: a tasklet parked on pirn's own objects, without a deadline, for stuck_warn_ns is reported once. A worker
  *       looks only when something was dispatched since its last look, so a quiet program does not wake for it.
  * Invariants: (1) a worker is odd only between its announcement and its first look at the inbox afterwards: what it

@@ -58,7 +58,9 @@ void pn_shared_lock_fini(pn_lock *lock) {
 }
 
 void pn_shared_lock(pn_lock *lock) {
-    PN_ASSERT(pthread_mutex_lock(mutex_of(lock)) == 0);
+    if (PN_UNLIKELY(pthread_mutex_lock(mutex_of(lock)) != 0)) {
+        pn_panic("a channel was used after its pirn_channel_destroy()"); /* luck: its memory is free */
+    }
 }
 
 void pn_shared_unlock(pn_lock *lock) {

@@ -6,6 +6,7 @@
 #include "call.h"
 
 #include "alloc.h"
+#include "failure.h"
 
 static pirn_failure *take_failure_of_tasklet(int code) {
     pn_tasklet *current = pn_current();
@@ -21,8 +22,11 @@ void pn_call_conclude(pirn_result *result, int code) {
     if (code == 0 && result->status == 0) {
         return;
     }
+    if (code > 0) {
+        code = pirn_result_fail(result, PIRN_EFAILED, "it returned %d: 0 or a negative code is wanted", code);
+    }
+    pn_result_refuse_positive(result);
     pirn_result failed = {.status = code < 0 ? code : result->status, .failure = result->failure};
-    PN_ASSERT(failed.status < 0); /* a function returns 0 or a negative code */
     result->failure = NULL;
     pirn_result_drop(result); /* a half-made value is nobody's */
     if (!failed.failure) {

@@ -240,7 +240,9 @@ void pirn_deferred_release(pirn_deferred *deferred) {
         return;
     }
     uint32_t left = pn_below->add(&deferred->holds, (uint32_t)-1);
-    PN_ASSERT(left != (uint32_t)-1); /* else one release too many */
+    if (PN_UNLIKELY(left == (uint32_t)-1)) {
+        pn_panic("pirn_deferred_release() of a deferred that nobody held: it was released once too often");
+    }
     if (left > 0) {
         return;
     }
@@ -291,7 +293,7 @@ static int settle(pirn_deferred *deferred, pirn_result *result) {
 }
 
 int pirn_deferred_settle(pirn_deferred *deferred, pirn_result *result) {
-    PN_ASSERT(result->status <= 0);
+    pn_result_refuse_positive(result);
     int error = PIRN_ECLOSED;
     if (enter_call(deferred->run) != 0) {
         error = settle(deferred, result);

@@ -18,6 +18,7 @@
 
 #include "alloc.h"
 #include "deferred_inside.h"
+#include "failure.h"
 
 /* ---- where callbacks run ---- */
 
@@ -259,7 +260,7 @@ static void call(pirn_deferred *d, pn_link *link) {
         pn_free(link);
     }
     pirn_deferred *inner = callback ? callback(context, &d->result) : NULL; /* may free an embedded link */
-    PN_ASSERT(d->result.status <= 0);
+    pn_result_refuse_positive(&d->result);
     if (inner) {
         go_on_with(d, inner);
     }

@@ -21,7 +21,7 @@ static void describe(const pn_tasklet *tasklet, pirn_tasklet_info *info) {
     *info = (pirn_tasklet_info){.id = pn_tasklet_handle(tasklet).id,
                                 .worker = tasklet->home->options.id,
                                 .daemon = (tasklet->flags & PIRN_DAEMON) != 0,
-                                .since_ns = tasklet->home->clock - tasklet->since};
+                                .since_ns = pirn_now() - tasklet->since};
     (void)pn_handle_label(pn_tasklet_handle(tasklet), info->label, sizeof info->label);
     if (tasklet->name[0]) {
         memcpy(info->name, tasklet->name, sizeof info->name);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "failure.h"
 #include "sched.h"
 
 static pn_sched *require_worker(const char *call) {
@@ -230,7 +231,11 @@ void pirn_shield_enter(void) {
 void pirn_shield_leave(void) {
     pn_tasklet *current = pn_current();
     if (current) {
-        PN_ASSERT(current->shield > 0);
+        if (current->shield == 0) {
+            char label[80];
+            pn_panic("pirn_shield_leave() without a pirn_shield_enter() in tasklet %s (spawned at %s:%u)",
+                     pn_tasklet_label(current, label, sizeof label), pn_base_name(current->file), current->line);
+        }
         current->shield--;
     }
 }
@@ -239,6 +244,9 @@ int pirn_on_exit(void (*fn)(void *arg), void *arg) {
     pn_tasklet *current = pn_current();
     if (!current) {
         return PIRN_ETHREAD;
+    }
+    if (!fn) {
+        return PIRN_EINVAL;
     }
     pn_cleanup *cleanup = pn_malloc(sizeof *cleanup);
     if (!cleanup) {

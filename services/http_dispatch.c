@@ -120,6 +120,7 @@ int pn_http_dispatch(void *arg) {
     pirn_tasklet connection = exchange->connection;
     outcome->started = true;
     int rc = answer(exchange);
+    rc = rc > 0 ? pirn_fail(PIRN_EFAILED, "its handler returned %d: 0 or a negative code is wanted", rc) : rc;
     rc = rc == 0 ? pn_http_response_finish(exchange) : rc;
     if (rc != 0) {
         conclude_failure(exchange, rc);

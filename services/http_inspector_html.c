@@ -153,7 +153,7 @@ static size_t make_groups(const pirn_snapshot *snapshot, const pirn_tasklet_info
 static int print_group(pirn_http_exchange *exchange, const group *entry, size_t largest) {
     char longest[32], place[64];
     size_t bytes = entry->count > 1 ? place_bytes(entry->waiting_on) : strlen(entry->waiting_on);
-    snprintf(place, sizeof place, "%.*s", (int)bytes, entry->waiting_on);
+    snprintf(place, sizeof place, "%.*s%s", (int)bytes, entry->waiting_on, entry->waiting_on[bytes] ? "*" : "");
     pn_http_duration(entry->longest_ns, longest, sizeof longest);
     size_t width = entry->count * 300 / largest;
     int rc = pirn_http_print(exchange, "<tr>");

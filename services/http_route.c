@@ -16,6 +16,9 @@
 
 int pn_http_routes_add(pn_http_routes *routes, const char *method, const char *path, unsigned flags,
                        pirn_http_handler handler, void *context) {
+    if (path[0] != '/' || !handler) {
+        return PIRN_EINVAL;
+    }
     for (size_t i = 0; i < routes->count; i++) {
         const pn_http_route *other = &routes->list[i];
         bool same_kind = ((other->flags ^ flags) & PIRN_ROUTE_PREFIX) == 0;

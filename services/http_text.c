@@ -164,7 +164,7 @@ size_t pn_http_log_escape(const char *text, char *out, size_t out_bytes) {
     size_t written = 0;
     for (; *text; text++) {
         unsigned char byte = (unsigned char)*text;
-        bool plain = byte >= 0x20 && byte != 0x7f && byte != '"' && byte != '\\';
+        bool plain = byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
         if (written + (plain ? 1 : 4) >= out_bytes) {
             break;
         }

@@ -46,8 +46,8 @@ void pn_http_date_format(int64_t unix_seconds, char *text);
 /* "Not Found"; "Status" for a code without a name here. Static. */
 const char *pn_http_reason(int status);
 
-/* Copy `text` into `out` with bytes below 0x20, 0x7f, '"' and '\' as \xNN: safe in one line of a log. Returns bytes
- * written, cut where `out_bytes` ends, always terminated. */
+/* Copy `text` into `out` with bytes below 0x20 and above 0x7e, '"' and '\' as \xNN: safe in one line of a log, and on a
+ * terminal. Returns bytes written, cut where `out_bytes` ends, always terminated. */
 size_t pn_http_log_escape(const char *text, char *out, size_t out_bytes);
 
 #endif

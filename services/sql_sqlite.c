@@ -140,8 +140,12 @@ static int configure(pirn_sql_connection *connection) {
     sqlite3_busy_handler(connection->db, on_busy, connection);
     sqlite3_progress_handler(connection->db, PROGRESS_OPERATIONS, on_progress, connection);
     sqlite3_extended_result_codes(connection->db, 0);
-    /* The first one reads the file's header: what is no database is found here. */
-    int code = sqlite3_exec(connection->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;", NULL, NULL, NULL);
+    /* The first one reads the file's header: what is no database is found here. The last one opens the log and what
+     * belongs to it, now and not with the first query: where no descriptor is left for them then, SQLite 3.40 may go
+     * on without, and knows no table that is in the log only. */
+    int code = sqlite3_exec(connection->db,
+                            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; SELECT count(*) FROM sqlite_schema;",
+                            NULL, NULL, NULL);
     return code == SQLITE_OK ? 0 : refused(connection, code);
 }
 

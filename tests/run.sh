@@ -206,8 +206,8 @@ log_folders() {
         esac
     done <"$work/list"
 }
-log_folders | xargs rm -rf
-log_folders | xargs mkdir -p
+log_folders | xargs -r rm -rf
+log_folders | xargs -r mkdir -p
 
 # One more at a time than there are cores: many tests mostly wait. Who begins takes a token out of the pipe and puts it
 # back at the end: a fork for each test, where xargs with a shell of its own for each took 0.2 s of CPU.

@@ -201,7 +201,7 @@ void flags_help(FILE *out) {
             fprintf(out, "%*s%s\n", width < 34 ? 34 - width : 1, "", rows[i].help);
         }
     }
-    fputs("\nSIGTERM or SIGINT drains, 5 seconds at most; another one 200 ms or more after the first exits at once.\n"
+    fputs("\nSIGTERM, SIGINT or SIGHUP drains, 5 seconds at most; one more, 200 ms or later after it, exits at once.\n"
           "Exit codes: 0 ok, 2 usage, 3 cannot bind, 4 database, 70 internal, 128 + its number for that other "
           "signal.\n",
           out);

@@ -6,6 +6,7 @@
  */
 #include "web.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
@@ -26,7 +27,12 @@ void complain(const char *format, ...) {
     used += length < 0 ? 0 : (size_t)length;
     used = used < sizeof line - 1 ? used : sizeof line - 2;
     line[used++] = '\n';
-    (void)!write(STDERR_FILENO, line, used); /* one call, so that lines of several threads do not mix */
+    /* One call, so that lines of several threads do not mix; and none where it would wait: a full pipe that nobody
+     * reads must hold up neither the site nor its end. */
+    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&ready, 1, 0) != 0) {
+        (void)!write(STDERR_FILENO, line, used);
+    }
 }
 
 /* ---- addresses ---- */

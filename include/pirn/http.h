@@ -69,8 +69,8 @@ enum pirn_route_flags {
 /* Answer `method` on `path` with `handler`. GET answers HEAD too, without the body; a path known with other methods
  * gives 405 and Allow, an unknown path 404, an unknown method 501. Parks: no. Thread: any, one at a time, before the
  * server serves. Args: `path` decoded, from its '/'; `flags` of pirn_route_flags. Owns: strings are copied; `context`
- * stays the caller's and has to outlive the server. Returns: 0; PIRN_ENOMEM; PIRN_EALREADY (it serves, or has the same
- * method, path and PIRN_ROUTE_PREFIX). */
+ * stays the caller's and has to outlive the server. Returns: 0; PIRN_ENOMEM; PIRN_EINVAL (`path` does not begin
+ * with '/', or no handler); PIRN_EALREADY (it serves, or has the same method, path and PIRN_ROUTE_PREFIX). */
 PIRN_API int pirn_http_route(pirn_http_server *server, const char *method, const char *path, unsigned flags,
                              pirn_http_handler handler, void *context);
 

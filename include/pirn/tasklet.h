@@ -114,13 +114,14 @@ PIRN_API int pirn_throw(pirn_tasklet tasklet, int code, bool pending);
 PIRN_API bool pirn_cancelled(void);
 
 /* Between these two the calling tasklet's waits ignore cancellation and throws, which stay pending: for clean-up code
- * that must park. They nest. Parks: no. Thread: any; no-ops outside a tasklet. */
+ * that must park. They nest; a leave too many ends the program with a line. Parks: no. Thread: any; no-ops outside a
+ * tasklet. */
 PIRN_API void pirn_shield_enter(void);
 PIRN_API void pirn_shield_leave(void);
 
 /* Run `fn(arg)` when the calling tasklet ends, however it ends; last registered runs first, on the tasklet's own stack,
  * shielded. Parks: no; `fn` may. Thread: a tasklet. Owns: `arg` passes to `fn` as it is, on 0. Returns: 0; PIRN_ENOMEM;
- * PIRN_ETHREAD (no tasklet runs here). */
+ * PIRN_EINVAL (no `fn`); PIRN_ETHREAD (no tasklet runs here). */
 PIRN_API int pirn_on_exit(void (*fn)(void *arg), void *arg);
 
 /* Rename the calling tasklet. Parks: no. Thread: any; a no-op outside a tasklet. Args: copied, cut at 31 bytes; NULL

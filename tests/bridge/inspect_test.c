@@ -29,6 +29,8 @@ static pirn_tasklet spawn_chooser(pirn_channel *channel) {
     return chooser;
 }
 
+#define WATCHED_NS (20 * PIRN_MILLISECOND)
+
 static int look(void *arg) {
     (void)arg;
     pirn_runtime_info info;
@@ -49,6 +51,7 @@ static int look(void *arg) {
     }
     pirn_tasklet chooser = spawn_chooser(channel);
     pirn_snapshot *snapshot;
+    TEST_CHECK(pirn_sleep_until(pirn_after(WATCHED_NS)) == 0); /* the other workers sleep, and look at no clock */
     TEST_CHECK(pirn_inspect(100, &snapshot, PIRN_FOREVER) == 0);
     TEST_CHECK(snapshot->worker_count == info.workers && !snapshot->truncated);
     TEST_CHECK(snapshot->live == info.workers + 2 && snapshot->tasklet_count == info.workers + 2);
@@ -58,6 +61,7 @@ static int look(void *arg) {
         if (strcmp(one->name, "watched") == 0) {
             TEST_CHECK(strcmp(one->state, "parked") == 0);
             TEST_CHECK(strcmp(one->waiting_on, "receive on shuttle") == 0);
+            TEST_CHECK(one->since_ns >= WATCHED_NS);
             TEST_CHECK(strncmp(one->spawned_at, "inspect_test.c:", 15) == 0);
             found++;
         } else if (one->id == chooser.id) {

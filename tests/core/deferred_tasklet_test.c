@@ -68,6 +68,44 @@ Test(deferred_tasklet, error_reaches_the_waiter) {
     run_body(body_fails);
 }
 
+static int give_five(void *arg, pirn_result *out) {
+    (void)arg, (void)out;
+    return 5;
+}
+
+static pirn_deferred *leave_seven(void *context, pirn_result *result) {
+    (void)context;
+    pirn_result_drop(result);
+    result->status = 7;
+    return NULL;
+}
+
+static void expect_refused(pirn_deferred *d, const char *words) {
+    pirn_result out;
+    cr_assert_eq(pirn_await(d, &out, PIRN_FOREVER), PIRN_EFAILED);
+    cr_assert_str_eq(pirn_failure_message(out.failure), words);
+    pirn_result_drop(&out);
+    pirn_deferred_release(d);
+}
+
+static void body_positive(void) {
+    expect_refused(pirn_deferred_tasklet(give_five, NULL), "it returned 5: 0 or a negative code is wanted");
+    pirn_deferred *d = pirn_deferred_create(NULL, NULL);
+    pirn_result six = {.status = 6};
+    cr_assert_eq(pirn_deferred_settle(d, &six), 0);
+    expect_refused(d, "its status was 6: 0 or a negative code is wanted");
+    d = pirn_deferred_create(NULL, NULL);
+    cr_assert_eq(pirn_deferred_add_both(d, leave_seven, NULL), 0);
+    cr_assert_eq(pirn_deferred_fire(d, NULL, NULL), 0);
+    expect_refused(d, "its status was 7: 0 or a negative code is wanted");
+}
+
+/* Goal: a positive code, which nobody defined, is a failure that says so and not the end of the program.
+ * Method: one returned by a body, one settled with, one left by a callback. */
+Test(deferred_tasklet, positive_code_is_a_failure) {
+    run_body(body_positive);
+}
+
 static void body_unhandled(void) {
     pirn_deferred *d = pirn_deferred_tasklet(fail_with_words, NULL);
     let_others_run();

@@ -4,7 +4,7 @@
  *       locals.
  * Threads: one, in virtual time.
  */
-#include "core_test.h"
+#include "child.h"
 
 static pirn_channel *channel;
 
@@ -115,11 +115,11 @@ Test(tasklet_calls, options_out_of_range_spawn_nothing) {
 static int main_join(void *arg) {
     (void)arg;
     int result = 0;
-    pirn_tasklet running = spawn_joinable(return_number, (void *)(intptr_t)42);
-    cr_assert_eq(pirn_join(running, &result, PIRN_NOW), PIRN_EAGAIN);
-    cr_assert_eq(pirn_join(running, &result, PIRN_FOREVER), 0);
+    pirn_tasklet runner = spawn_joinable(return_number, (void *)(intptr_t)42);
+    cr_assert_eq(pirn_join(runner, &result, PIRN_NOW), PIRN_EAGAIN);
+    cr_assert_eq(pirn_join(runner, &result, PIRN_FOREVER), 0);
     cr_assert_eq(result, 42);
-    expect_dead(running);
+    expect_dead(runner);
     pirn_tasklet ended = spawn_joinable(return_number, (void *)(intptr_t)-5);
     let_others_run();
     cr_assert_eq(pirn_cancel(ended), PIRN_EDEAD, "ended, though its result waits to be joined");
@@ -267,14 +267,14 @@ Test(tasklet_calls, canceled_join_leaves_the_target) {
 static int main_release(void *arg) {
     (void)arg;
     open_channel();
-    pirn_tasklet running = spawn_joinable(receive_and_note, "running");
+    pirn_tasklet runner = spawn_joinable(receive_and_note, "runner");
     let_others_run();
-    cr_assert_eq(pirn_release(running), 0);
-    cr_assert_eq(pirn_join(running, NULL, PIRN_NOW), PIRN_EINVAL, "detached now");
+    cr_assert_eq(pirn_release(runner), 0);
+    cr_assert_eq(pirn_join(runner, NULL, PIRN_NOW), PIRN_EINVAL, "detached now");
     int value = 1;
     cr_assert_eq(pirn_send(channel, &value, PIRN_FOREVER), 0);
     let_others_run();
-    expect_dead(running);
+    expect_dead(runner);
     pirn_tasklet ended = spawn_joinable(return_number, NULL);
     let_others_run();
     cr_assert_eq(pirn_release(ended), 0);
@@ -287,7 +287,7 @@ static int main_release(void *arg) {
  * Method: both, then look whether the handles are dead. */
 Test(tasklet_calls, release_detaches_or_forgets) {
     cr_assert_eq(run_alone(main_release), 0);
-    expect_noted("running:0");
+    expect_noted("runner:0");
 }
 
 /* ---- names and locals ---- */
@@ -322,4 +322,37 @@ static int main_names(void *arg) {
  * Method: two tasklets set both, yield to each other, and read them back. */
 Test(tasklet_calls, names_are_copied_and_locals_private) {
     cr_assert_eq(run_alone(main_names), 0);
+}
+
+static int leave_too_often(void *arg) {
+    (void)arg;
+    pirn_shield_enter();
+    pirn_shield_leave();
+    pirn_shield_leave();
+    return 0;
+}
+
+static void run_leave_too_often(void) {
+    (void)run_alone(leave_too_often);
+}
+
+/* Goal: a shield left once too often ends the program with the call's and the tasklet's name.
+ * Method: a child's main does it. */
+Test(tasklet_calls, shield_left_too_often_is_named) {
+    child_end end = run_child(run_leave_too_often);
+    expect_killed(&end, SIGABRT);
+    expect_said(&end, "pirn_shield_leave() without a pirn_shield_enter() in tasklet");
+    expect_said(&end, "\"main\"");
+    free(end.text);
+}
+
+static int main_on_exit(void *arg) {
+    (void)arg;
+    cr_assert_eq(pirn_on_exit(NULL, &arg), PIRN_EINVAL);
+    return 0;
+}
+
+/* Goal: a clean-up that is no function is refused when it is registered. Method: NULL. */
+Test(tasklet_calls, on_exit_wants_a_function) {
+    cr_assert_eq(run_alone(main_on_exit), 0);
 }

@@ -79,7 +79,7 @@ start() { # FLAGS...
     # Also what clients of the last program wrote: the next ones truncate their files only after they were started.
     rm -rf "$work/out" "$work"/events.* "$work/streamed"
     mkdir -p "$work/tmp"
-    TMPDIR=$work/tmp "$web" --listen 127.0.0.1:0 "$@" >"$work/out" 2>"$work/err" &
+    TMPDIR=$work/tmp "$web" --listen 127.0.0.1:0 "$@" >"$work/out" 2>"${stderr_to:-$work/err}" &
     server=$!
     wait_for has "$work/out" 'listening on http://127.0.0.1:' || return 1
     url=$(sed -n 's/^listening on //p' "$work/out")

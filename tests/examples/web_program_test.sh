@@ -176,7 +176,39 @@ test_stuck() {
     done
 }
 
+# Nobody reads stderr, and it is full: the site says nothing there, serves, and ends.
+test_full_stderr() {
+    start_for full_stderr || return
+    endless=$server
+    helpers="$helpers $endless"
+    target=$url/chat/events
+    mkfifo "$work/full"
+    exec 4<>"$work/full"
+    dd if=/dev/zero of="$work/full" bs=4096 oflag=nonblock 2>/dev/null
+    stderr_to=$work/full
+    for config in reactor single; do
+        # shellcheck disable=SC2046
+        start_for "$config/full_stderr" --http-target "$target" --http-probability 1 --chat-probability 0 \
+            $(flags_of $config) || break
+        check "$config/full_stderr_does_not_hold_requests_up" 'no answer' \
+            test "$(get /hello -o /dev/null -w '%{http_code}')" = 200
+        before=$(parked)
+        curl -s --max-time 60 "$url/" >/dev/null &
+        helpers="$helpers $!"
+        wait_for parked_above "$((before + 1))"
+        kill -TERM "$server"
+        sleep 0.5
+        stop
+        check "$config/full_stderr_does_not_hold_the_second_signal_up" "exit $code" test "$code" -eq 143
+    done
+    kill -TERM "$endless"
+    wait "$endless"
+    stderr_to=''
+    exec 4>&-
+}
+
 test_usage
+test_full_stderr
 test_database_is_kept
 test_access_log
 test_hangup

@@ -7,6 +7,7 @@
 #include "test.h"
 
 #include <sqlite3.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <pirn.h>
@@ -283,6 +284,39 @@ static void check_open_no_database(pirn_sql_pool *none) {
  * Method: open a file of x's and a path that cannot be, with room for the words, none, and little. */
 Test(sql, open_of_no_database_fails_with_its_words, .timeout = 30) {
     run_modes(run_bare, check_open_no_database);
+}
+
+/* While no descriptor can be opened. */
+static int query_without_descriptors(pirn_sql_pool *pool, const char *sql) {
+    struct rlimit whole, none;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &whole), 0);
+    int lowest = dup(STDERR_FILENO);
+    cr_assert_geq(lowest, 0);
+    close(lowest);
+    none = whole;
+    none.rlim_cur = (rlim_t)lowest;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int status = pirn_sql_query(pool, sql, NULL, 0, NULL, PIRN_FOREVER);
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &whole), 0);
+    return status;
+}
+
+static void check_no_descriptors(pirn_sql_pool *first) {
+    char error[200] = "";
+    pirn_sql_pool *second = NULL;
+    cr_assert_eq(pirn_sql_open(around.path, &around.options, &second, error, sizeof error), 0, "%s", error);
+    must(second, "create table t (x text)");
+    must(second, "insert into t values ('in the log')");
+    int status = query_without_descriptors(first, "select x from t");
+    cr_assert_eq(status, 0, "%s", pirn_sql_error());
+    pirn_sql_close(second);
+}
+
+/* Goal: a connection has all its files from the start: that descriptors run out later hides no table from it.
+ * Method: the pool that made the file has asked nothing yet; another one makes a table, which is in the log; then the
+ *         first one asks for it, while nothing can be opened. */
+Test(sql, descriptors_that_run_out_hide_no_table, .timeout = 60) {
+    run_pool(1, check_no_descriptors);
 }
 
 static void check_open_arguments(pirn_sql_pool *none) {
