@@ -78,8 +78,8 @@ PIRN_API int pirn_deferred_add_both(pirn_deferred *deferred, pirn_callback callb
  * PIRN_ECLOSED (a foreign thread, the runtime is over). Answers to Deferred.callback and Deferred.errback. */
 PIRN_API int pirn_deferred_fire(pirn_deferred *deferred, void *value, pirn_drop_fn drop);
 PIRN_API int pirn_deferred_fail(pirn_deferred *deferred, pirn_failure *failure);
-/* Either, by `result->status`: 0, or negative (a positive one counts as PIRN_EFAILED); takes what it owns, zeroes it. As
- * pirn_deferred_fire. */
+/* Either, by `result->status`: 0, or negative (a positive one counts as PIRN_EFAILED). Takes what the result owns and
+ * zeroes it. As pirn_deferred_fire. */
 PIRN_API int pirn_deferred_settle(pirn_deferred *deferred, pirn_result *result);
 
 /* Cancel: an unfired one asks its canceller and fails with PIRN_ECANCELED unless that fired it; one that waits for an

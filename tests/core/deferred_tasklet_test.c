@@ -84,7 +84,6 @@ static void expect_refused(pirn_deferred *d, const char *words) {
     pirn_result out;
     cr_assert_eq(pirn_await(d, &out, PIRN_FOREVER), PIRN_EFAILED);
     cr_assert_str_eq(pirn_failure_message(out.failure), words);
-    pirn_result_drop(&out);
     pirn_deferred_release(d);
 }
 

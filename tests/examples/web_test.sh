@@ -128,14 +128,18 @@ second line')
 test_crowd() {
     start_for "$config/crowd" "$@" || return
     before=$(parked)
-    curls=$((7 / (divisor > 7 ? 7 : divisor)))
-    [ $curls -gt 0 ] || curls=1
-    count=$((curls * 300))
+    curls=7
+    each=300
+    if [ "$divisor" -gt 1 ]; then
+        curls=1
+        each=100
+    fi
+    count=$((curls * each))
     mkdir -p "$work/crowd"
     crowd=''
     for part_of_crowd in $(seq 1 $curls); do
-        curl -sN --parallel --parallel-immediate --parallel-max 300 -o "$work/crowd/$part_of_crowd.#1" \
-            "$url/chat/events?[1-300]" >/dev/null 2>&1 &
+        curl -sN --parallel --parallel-immediate --parallel-max $each -o "$work/crowd/$part_of_crowd.#1" \
+            "$url/chat/events?[1-$each]" >/dev/null 2>&1 &
         crowd="$crowd $!"
     done
     helpers="$helpers $crowd"
