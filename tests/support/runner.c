@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fnmatch.h>
+#include <link.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -270,8 +271,32 @@ static void parse(runner_state *state, char **argv) {
     }
 }
 
+/* Of LeakSanitizer; not there with another one. */
+extern void __lsan_do_leak_check(void) __attribute__((weak));
+
+/* Read a byte of each page of a module's data. Sanitizers keep other data beside a variable's. */
+__attribute__((no_sanitize("address", "thread"))) static int touch_data(struct dl_phdr_info *module, size_t info_bytes,
+                                                                        void *unused) {
+    (void)info_bytes, (void)unused;
+    for (int i = 0; i < module->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &module->dlpi_phdr[i];
+        if (segment->p_type == PT_LOAD && (segment->p_flags & PF_W)) {
+            const volatile char *data = (const volatile char *)(module->dlpi_addr + segment->p_vaddr);
+            for (size_t at = 0; at < segment->p_memsz; at += (size_t)sysconf(_SC_PAGESIZE)) {
+                (void)data[at];
+            }
+        }
+    }
+    return 0;
+}
+
 int main(int argc, char **argv) {
     (void)argc;
+    if (__lsan_do_leak_check) {
+        /* Each child reads all of this when it looks for leaks: with the pages there before the forks, not after each,
+         * a small test takes 40 ms of CPU and not 62. */
+        (void)dl_iterate_phdr(touch_data, NULL);
+    }
     static runner_state state;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     state.jobs_max = cores < 1 ? 1 : cores > JOBS_MAX / 2 ? JOBS_MAX : (unsigned)cores * 2;
