@@ -23,7 +23,7 @@
 #include "thread.h"
 
 #define RING_AFTER  16 /* posts to the reactor that may share one ring */
-#define TRIM_STACKS 16 /* a turn: messages and I/O do not wait for thousands      */
+#define TRIM_STACKS 16 /* a turn: messages and I/O do not wait for thousands */
 
 int64_t pn_trim_period = 100 * PIRN_MILLISECOND;
 

@@ -20,7 +20,7 @@ set(CMAKE_C_FLAGS_RELEASE "-O2 -g -DNDEBUG -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 set(CMAKE_ASM_FLAGS_DEBUG "-g")
 set(CMAKE_ASM_FLAGS_RELEASE "-g")
 
-# gold, where it is there, takes a third of ld's time, and a run of the tests links 300 programs: it links all of a
+# gold, where it is there, takes a third of ld's time, and a run of the tests links 40 programs: it links all of a
 # debug build and the tests of the others. What is shipped is linked by the toolchain's own.
 find_program(PIRN_GOLD ld.gold)
 if(PIRN_GOLD AND PIRN_IS_TOP_LEVEL AND CMAKE_BUILD_TYPE STREQUAL "Debug")

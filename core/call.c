@@ -22,9 +22,7 @@ void pn_call_conclude(pirn_result *result, int code) {
     if (code == 0 && result->status == 0) {
         return;
     }
-    if (code > 0) {
-        code = pirn_result_fail(result, PIRN_EFAILED, "it returned %d: 0 or a negative code is wanted", code);
-    }
+    result->status = code > 0 ? code : result->status;
     pn_result_refuse_positive(result);
     pirn_result failed = {.status = code < 0 ? code : result->status, .failure = result->failure};
     result->failure = NULL;

@@ -244,11 +244,8 @@ int pirn_result_fail_at(pirn_result *result, const char *file, int line, const c
     return code;
 }
 
-void pn_result_refuse_positive(pirn_result *result) {
-    if (PN_UNLIKELY(result->status > 0)) {
-        (void)pirn_result_fail(result, PIRN_EFAILED, "its status was %d: 0 or a negative code is wanted",
-                               result->status);
-    }
+void pn_result_fail_positive(pirn_result *result) {
+    (void)pirn_result_fail(result, PIRN_EFAILED, "its status was %d: 0 or a negative code is wanted", result->status);
 }
 
 const char *pn_result_describe(const pirn_result *result, char *text, size_t text_bytes) {

@@ -12,7 +12,12 @@
 const char *pn_base_name(const char *path);
 
 /* A positive status, which users' functions may leave by mistake, becomes a failure with PIRN_EFAILED that says so. */
-void pn_result_refuse_positive(pirn_result *result);
+void pn_result_fail_positive(pirn_result *result);
+static inline void pn_result_refuse_positive(pirn_result *result) {
+    if (PN_UNLIKELY(result->status > 0)) {
+        pn_result_fail_positive(result);
+    }
+}
 
 /* "PIRN_EDB: no such table (made at ...)", or the code's own sentence where there is no failure. Returns `text`. */
 const char *pn_result_describe(const pirn_result *result, char *text, size_t text_bytes);

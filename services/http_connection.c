@@ -37,6 +37,7 @@ typedef enum phase { IDLE, HEAD, BODY, RUNNING } phase;
 
 typedef struct connection {
     pirn_http_server *server;
+    pirn_tasklet self;
     pirn_socket socket;
     pn_http_member member;
     pn_http_parser parser;
@@ -178,11 +179,16 @@ static void name_request(const pn_http_request *request, char *name, size_t name
     }
 }
 
-/* However the request tasklet ends. One that never ran has told us nothing. */
+/* However the request tasklet ends, also without a turn; on its side. Our read may be out for as long as the client is
+ * silent: if we have to close, or wait for this end, we have to look now. We end only after we have joined it. */
 static void request_ended(void *arg) {
     connection *conn = arg;
-    if (!conn->outcome.started) {
-        pn_http_tell_end(&conn->outcome, conn->exchange->connection, true);
+    bool watched = !pn_below->claim(&conn->outcome.end, PN_HTTP_UNWATCHED, PN_HTTP_OVER);
+    if (watched) {
+        pn_below->store(&conn->outcome.end, PN_HTTP_OVER);
+    }
+    if (watched || !conn->outcome.keep_alive) {
+        (void)pirn_throw(conn->self, PN_HTTP_NUDGE, true);
     }
 }
 
@@ -212,7 +218,6 @@ static void start_request(connection *conn) {
     exchange->request = pn_http_parser_take(&conn->parser);
     exchange->match = pn_http_routes_match(&conn->server->routes, exchange->request);
     exchange->socket = conn->socket;
-    exchange->connection = pirn_self();
     exchange->outcome = &conn->outcome;
     exchange->started_at = pirn_now();
     bool unlimited = exchange->match.route && (exchange->match.route->flags & PIRN_ROUTE_NO_DEADLINE);
@@ -432,6 +437,7 @@ int pn_http_connection(pirn_socket socket, void *context) {
     }
     memset(conn, 0, offsetof(connection, first));
     conn->server = server;
+    conn->self = pirn_self();
     conn->socket = socket;
     conn->input = conn->first;
     conn->input_bytes = sizeof conn->first;

@@ -102,22 +102,9 @@ static void log_access(const pirn_http_exchange *exchange, pirn_time ended_at) {
     options->on_access(options->on_access_context, line);
 }
 
-/* The connection's read may be out for as long as the client is silent: if it has to close, or waits for our end, it
- * has to look now. It ends only after it has joined us. */
-void pn_http_tell_end(pn_http_outcome *outcome, pirn_tasklet connection, bool closes) {
-    bool watched = !pn_below->claim(&outcome->end, PN_HTTP_UNWATCHED, PN_HTTP_OVER);
-    if (watched) {
-        pn_below->store(&outcome->end, PN_HTTP_OVER);
-    }
-    if (watched || closes) {
-        (void)pirn_throw(connection, PN_HTTP_NUDGE, true);
-    }
-}
-
 int pn_http_dispatch(void *arg) {
     pirn_http_exchange *exchange = arg;
     pn_http_outcome *outcome = exchange->outcome;
-    pirn_tasklet connection = exchange->connection;
     outcome->started = true;
     int rc = answer(exchange);
     rc = rc > 0 ? pirn_fail(PIRN_EFAILED, "its handler returned %d: 0 or a negative code is wanted", rc) : rc;
@@ -125,13 +112,11 @@ int pn_http_dispatch(void *arg) {
     if (rc != 0) {
         conclude_failure(exchange, rc);
     }
-    bool keep_alive = exchange->keep_alive && exchange->finished && exchange->failed == 0;
-    outcome->keep_alive = keep_alive;
+    outcome->keep_alive = exchange->keep_alive && exchange->finished && exchange->failed == 0;
     outcome->ended_at = pirn_now();
     if (exchange->server->options.on_access) {
         log_access(exchange, outcome->ended_at);
     }
     pn_http_exchange_destroy(exchange);
-    pn_http_tell_end(outcome, connection, !keep_alive);
     return 0;
 }

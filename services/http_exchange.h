@@ -5,9 +5,8 @@
  * Threads: made by the connection tasklet and moved to the request tasklet, which frees it. If that never ran
  *       (cancelled before its first turn, or without a stack) the connection tasklet frees it, after the join.
  * Invariants: (1) after the spawn the two tasklets share nothing but pn_http_outcome, which only the request tasklet
- *       writes (or its ending, when it never ran) and only the connection tasklet reads, after the join (but for its
- *       word `end`); (2) only one of them writes to the socket at a time: the connection tasklet while no request is
- *       out.
+ *       writes and only the connection tasklet reads, after the join (but for its word `end`); (2) only one of them
+ *       writes to the socket at a time: the connection tasklet while no request is out.
  */
 #ifndef PN_HTTP_EXCHANGE_H
 #define PN_HTTP_EXCHANGE_H
@@ -52,7 +51,6 @@ struct pirn_http_exchange {
     pn_http_request *request;
     pn_http_match match;
     pirn_socket socket;
-    pirn_tasklet connection;
     pn_http_outcome *outcome;
     pirn_time started_at, handler_deadline;
     bool last; /* no further request on this connection                                     */
@@ -90,8 +88,5 @@ size_t pn_http_refusal(int status, char *text, size_t text_bytes);
 
 /* The request tasklet: routes, runs the handler, completes the response, frees the exchange. http_dispatch.c */
 int pn_http_dispatch(void *exchange);
-/* The request tasklet's last word to its connection, which may be waiting for something else. `closes`: it has to look
- * now, watched or not. */
-void pn_http_tell_end(pn_http_outcome *outcome, pirn_tasklet connection, bool closes);
 
 #endif

@@ -88,7 +88,7 @@ static void expect_refused(pirn_deferred *d, const char *words) {
 }
 
 static void body_positive(void) {
-    expect_refused(pirn_deferred_tasklet(give_five, NULL), "it returned 5: 0 or a negative code is wanted");
+    expect_refused(pirn_deferred_tasklet(give_five, NULL), "its status was 5: 0 or a negative code is wanted");
     pirn_deferred *d = pirn_deferred_create(NULL, NULL);
     pirn_result six = {.status = 6};
     cr_assert_eq(pirn_deferred_settle(d, &six), 0);

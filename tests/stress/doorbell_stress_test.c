@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the litmus test of the doorbell: a sleeper and a ringer race 400,000 times through the store-load pair, and
+ * What: the litmus test of the doorbell: a sleeper and a ringer race 200,000 times through the store-load pair, and
  *       no wake-up is lost. There is no backstop: the sleeper sleeps without a deadline, so one lost wake-up stops the
  *       test for ever and the time limit fails it.
  */
