@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: HTTP/1.x requests: finds the end of the head with our raw rules (http_lint.c), has llhttp take the head
- *       apart, checks what it leaves to its users (Host, Transfer-Encoding, target), and gathers the body up to its
- *       limit.
+ * What: HTTP/1.x requests: finds the end of the head with our raw rules (http_lint.c), reads its fields
+ *       (http_field.c), has llhttp judge the same bytes, checks what concerns the whole request (Host, framing,
+ *       target), and gathers the body up to its limit.
  *
  * Threads: the connection tasklet that owns the parser.
  * States: HEAD -> (complete head) -> BODY -> complete -> HEAD. A refusal ends the parser for good: no byte after it
@@ -10,27 +10,23 @@
  * Invariants: (1) llhttp sees only whole heads that passed the raw rules, each with a fresh state, so nothing carries
  *       over from one request of a connection to the next; (2) a request has a body with exactly one framing:
  *       Content-Length or chunked, never both; (3) memory for a body follows the bytes that came, not the length that
- *       was promised.
+ *       was promised; (4) every decision uses the fields that the handler sees.
  * Rejected: feeding llhttp piece by piece: its callbacks then give names and values in fragments, the raw rules would
- *       need a second state machine in step with it, and the limits could not be counted before it allocates.
+ *       need a second state machine in step with it, and the limits could not be counted before it allocates. Taking
+ *       fields from llhttp's callbacks: http_field.c says why.
  */
 #include "http_parse.h"
 
 #include <llhttp.h>
 
 #include <string.h>
-#include <strings.h>
 
 #include "alloc.h"
+#include "ascii.h"
+#include "base.h"
 #include "http_text.h"
 
 #define BODY_BYTES_FIRST 1024
-
-/* One head on its way through llhttp. */
-typedef struct head_parse {
-    llhttp_t llhttp;
-    pn_http_request *request;
-} head_parse;
 
 void pn_http_parser_init(pn_http_parser *parser, const pirn_http_options *limits) {
     memset(parser, 0, sizeof *parser);
@@ -49,42 +45,16 @@ pn_http_request *pn_http_parser_take(pn_http_parser *parser) {
     return request;
 }
 
-static int on_field(llhttp_t *llhttp, const char *at, size_t bytes) {
-    pn_http_request *request = ((head_parse *)llhttp)->request;
-    if (request->field_count == request->field_max) {
-        return HPE_USER; /* cannot be: the lint counted the lines */
-    }
-    pn_http_field *field = &request->fields[request->field_count++];
-    *field = (pn_http_field){.name = at, .name_bytes = bytes, .value = at + bytes};
-    return 0;
-}
-
-static int on_value(llhttp_t *llhttp, const char *at, size_t bytes) {
-    pn_http_request *request = ((head_parse *)llhttp)->request;
-    pn_http_field *field = &request->fields[request->field_count - 1];
-    while (bytes > 0 && (at[bytes - 1] == ' ' || at[bytes - 1] == '\t')) {
-        bytes--; /* llhttp leaves the white space behind a value */
-    }
-    field->value = at;
-    field->value_bytes = bytes;
-    return 0;
-}
-
-/* The connection's fate is asked for here: at the end of a message without body llhttp has forgotten it. */
-static int on_head(llhttp_t *llhttp) {
-    ((head_parse *)llhttp)->request->keep_alive = llhttp_should_keep_alive(llhttp);
-    return 0;
-}
-
-/* llhttp's verdict on a head. The raw rules have passed, so an unknown method is a well-formed one. */
-static int run_llhttp(head_parse *parse, const char *head, size_t bytes) {
-    static const llhttp_settings_t settings = {
-        .on_header_field = on_field, .on_header_value = on_value, .on_headers_complete = on_head};
-    llhttp_init(&parse->llhttp, HTTP_REQUEST, &settings);
-    switch (llhttp_execute(&parse->llhttp, head, bytes)) {
+/* llhttp's judgement of a head. The raw rules have passed, so an unknown method is a well-formed one. */
+static int run_llhttp(pn_http_request *request, const char *head, size_t bytes) {
+    static const llhttp_settings_t settings = {.on_message_begin = NULL};
+    llhttp_t llhttp;
+    llhttp_init(&llhttp, HTTP_REQUEST, &settings);
+    switch (llhttp_execute(&llhttp, head, bytes)) {
     case HPE_OK:
     case HPE_PAUSED_UPGRADE: /* an upgrade is the client's offer; we answer in HTTP/1.1 */
-        return llhttp_get_method(&parse->llhttp) == HTTP_CONNECT ? -501 : 0;
+        request->is_head = llhttp_get_method(&llhttp) == HTTP_HEAD;
+        return llhttp_get_method(&llhttp) == HTTP_CONNECT ? -501 : 0;
     case HPE_INVALID_METHOD:
     case HPE_INVALID_CONSTANT: /* a method of another protocol */
         return -501;
@@ -93,49 +63,99 @@ static int run_llhttp(head_parse *parse, const char *head, size_t bytes) {
     }
 }
 
-static int check_host(const pn_http_request *request) {
-    const pn_http_field *host = pn_http_request_field(request, "Host", 0);
-    if (!host) {
-        return request->minor == 0 ? 0 : -400;
-    }
-    bool second = pn_http_request_field(request, "Host", (unsigned)(host - request->fields) + 1) != NULL;
-    return !second && pn_http_valid_authority(host->value, host->value_bytes) ? 0 : -400;
-}
-
-static bool value_is(const pn_http_field *field, const char *text) {
-    return field->value_bytes == strlen(text) && strncasecmp(field->value, text, field->value_bytes) == 0;
-}
-
-/* How the body is framed: exactly "chunked" in HTTP/1.1, or a Content-Length, which llhttp has read, or nothing. */
-static int check_framing(pn_http_parser *parser, const llhttp_t *llhttp) {
-    const pn_http_request *request = parser->request;
-    const pn_http_field *coding = pn_http_request_field(request, "Transfer-Encoding", 0);
-    const pn_http_field *length = pn_http_request_field(request, "Content-Length", 0);
-    if (coding) {
-        bool second = pn_http_request_field(request, "Transfer-Encoding", (unsigned)(coding - request->fields) + 1);
-        if (request->minor == 0 || length || second || !value_is(coding, "chunked")) {
-            return -400;
+/* The fields of the head: each line from `at` on ends in CR LF, and an empty line is the last (http_lint.c). */
+static int read_fields(pn_http_request *request, char *at, char *end) {
+    while (*at != '\r') {
+        char *stop = memchr(at, '\r', (size_t)(end - at));
+        PN_ASSERT(request->field_count < request->field_max); /* the lint counted the lines */
+        int status = pn_http_field_read(at, (size_t)(stop - at), &request->fields[request->field_count++]);
+        if (status != 0) {
+            return status;
         }
-        parser->chunked = true;
-    } else if (length) {
-        if (llhttp->content_length > parser->limits->body_bytes_max) {
-            return -413;
-        }
-        parser->body_left = llhttp->content_length;
+        at = stop + 2;
     }
     return 0;
+}
+
+/* The only field of that name, or none: NULL in `*field`. -400: there are two. */
+static int find_single(const pn_http_request *request, const char *name, const pn_http_field **field) {
+    const pn_http_field *first = pn_http_request_field(request, name, 0);
+    *field = first;
+    return first && pn_http_request_field(request, name, (unsigned)(first - request->fields) + 1) ? -400 : 0;
+}
+
+static int check_host(const pn_http_request *request) {
+    const pn_http_field *host;
+    int status = find_single(request, "Host", &host);
+    if (status != 0 || !host) {
+        return status == 0 && request->minor == 0 ? 0 : -400;
+    }
+    return pn_http_valid_authority(host->value, host->value_bytes) ? 0 : -400;
+}
+
+/* Two types of one body: a guard before us and a handler behind us may each believe another one. */
+static int check_type(const pn_http_request *request) {
+    const pn_http_field *type;
+    return find_single(request, "Content-Type", &type);
+}
+
+/* Digits only, and not more than 64 bits hold. */
+static int read_length(const pn_http_field *field, uint64_t *length) {
+    *length = 0;
+    for (size_t i = 0; i < field->value_bytes; i++) {
+        unsigned digit = (unsigned char)field->value[i] - (unsigned)'0';
+        if (digit > 9 || *length > (UINT64_MAX - digit) / 10) {
+            return -400;
+        }
+        *length = *length * 10 + digit;
+    }
+    return field->value_bytes > 0 ? 0 : -400;
+}
+
+/* How the body is framed: exactly "chunked" in HTTP/1.1, or one Content-Length, or nothing. */
+static int check_framing(pn_http_parser *parser) {
+    const pn_http_request *request = parser->request;
+    const pn_http_field *coding, *length;
+    if (find_single(request, "Transfer-Encoding", &coding) || find_single(request, "Content-Length", &length)) {
+        return -400;
+    }
+    if (coding) {
+        parser->chunked = true;
+        return request->minor > 0 && !length && pn_http_field_is(coding, "chunked") ? 0 : -400;
+    }
+    if (length) {
+        int status = read_length(length, &parser->body_left);
+        return status == 0 && parser->body_left > parser->limits->body_bytes_max ? -413 : status;
+    }
+    return 0;
+}
+
+/* The next field of that name behind `field`, or the first of all for NULL. */
+static const pn_http_field *next_field(const pn_http_request *request, const char *name, const pn_http_field *field) {
+    return pn_http_request_field(request, name, field ? (unsigned)(field - request->fields) + 1 : 0);
 }
 
 static int check_expect(pn_http_parser *parser) {
-    const pn_http_field *expect = pn_http_request_field(parser->request, "Expect", 0);
-    if (!expect || parser->request->minor == 0) {
-        return 0;
+    const pn_http_request *request = parser->request;
+    const pn_http_field *expect = NULL;
+    while (request->minor > 0 && (expect = next_field(request, "Expect", expect))) {
+        if (!pn_http_field_is(expect, "100-continue")) {
+            return -417;
+        }
+        parser->wants_continue = parser->chunked || parser->body_left > 0;
     }
-    if (!value_is(expect, "100-continue")) {
-        return -417;
-    }
-    parser->wants_continue = parser->chunked || parser->body_left > 0;
     return 0;
+}
+
+/* Whether the client wants to go on: "close" wins over "keep-alive", and HTTP/1.0 must say the latter. */
+static void read_connection(pn_http_request *request) {
+    const pn_http_field *field = NULL;
+    bool close = false, keep_alive = request->minor > 0;
+    while ((field = next_field(request, "Connection", field))) {
+        close = close || pn_http_list_has(field->value, field->value_bytes, "close");
+        keep_alive = keep_alive || pn_http_list_has(field->value, field->value_bytes, "keep-alive");
+    }
+    request->keep_alive = keep_alive && !close;
 }
 
 /* Decode one escape of a path. Control characters, NUL and an encoded slash are refused: no path of ours needs them,
@@ -179,19 +199,37 @@ static int decode_path(char *path, const char *end) {
     return has_dot_segment(path) ? -400 : 0;
 }
 
-/* The start of the path in "http://host/path", NULL when that is not what it is. Host is checked on its own: it must
- * be there too. */
-static char *skip_scheme(char *target, const char *end) {
+/* The target's authority takes the place of the Host field's value (RFC 9112, 3.2.2), so that all who ask for the host
+ * get the one the request is for. `authority` has two slashes before it, which give room for its terminator. */
+static void replace_host(pn_http_request *request, char *authority, size_t bytes) {
+    pn_http_field *host = (pn_http_field *)pn_http_request_field(request, "Host", 0);
+    if (!host) { /* HTTP/1.0 */
+        host = &request->fields[request->field_count++];
+        host->name = "Host";
+        host->name_bytes = 4;
+    }
+    memmove(authority - 1, authority, bytes);
+    authority[bytes - 1] = '\0';
+    host->value = authority - 1;
+    host->value_bytes = bytes;
+}
+
+/* The start of the path in "http://host/path", whose host becomes the request's; NULL when that is not what it is. */
+static char *skip_scheme(pn_http_request *request, char *target, const char *end) {
     size_t bytes = (size_t)(end - target);
-    size_t scheme = bytes > 7 && strncasecmp(target, "http://", 7) == 0    ? 7
-                    : bytes > 8 && strncasecmp(target, "https://", 8) == 0 ? 8
-                                                                           : 0;
+    size_t scheme = bytes > 7 && pn_ascii_equal_bytes(target, "http://", 7)    ? 7
+                    : bytes > 8 && pn_ascii_equal_bytes(target, "https://", 8) ? 8
+                                                                               : 0;
     if (scheme == 0) {
         return NULL;
     }
     char *authority = target + scheme;
-    size_t length = strcspn(authority, "/? ");
-    return pn_http_valid_authority(authority, length) ? authority + length : NULL;
+    size_t length = strcspn(authority, "/?");
+    if (!pn_http_valid_authority(authority, length)) {
+        return NULL;
+    }
+    replace_host(request, authority, length);
+    return authority + length;
 }
 
 /* Split and decode the target, which stands in our copy of the head: /path?query, http://host/path?query, or * for
@@ -203,7 +241,7 @@ static int read_target(pn_http_request *request, char *target, char *end) {
         request->path = target;
         return strcmp(request->method, "OPTIONS") == 0 ? 0 : -400;
     }
-    char *path = *target == '/' ? target : skip_scheme(target, end);
+    char *path = *target == '/' ? target : skip_scheme(request, target, end);
     if (!path) {
         return -400;
     }
@@ -228,20 +266,23 @@ static void terminate_fields(pn_http_request *request) {
     }
 }
 
+/* What the fields say together, each check on the values that the handler will see. */
+static int check_fields(pn_http_parser *parser) {
+    read_connection(parser->request);
+    int status = check_host(parser->request);
+    status = status ? status : check_framing(parser);
+    status = status ? status : check_type(parser->request);
+    return status ? status : check_expect(parser);
+}
+
 /* The head is whole: make the request. `head` is its copy in the request's own memory. */
 static int read_head(pn_http_parser *parser, char *head, size_t bytes) {
     pn_http_request *request = parser->request;
     const pn_http_lint *lint = &parser->lint;
-    head_parse parse = {.request = request};
-    int status = run_llhttp(&parse, head, bytes);
-    if (status != 0) {
-        return status;
-    }
     request->minor = (uint8_t)lint->minor;
-    request->is_head = llhttp_get_method(&parse.llhttp) == HTTP_HEAD;
-    status = check_host(request);
-    status = status ? status : check_framing(parser, &parse.llhttp);
-    status = status ? status : check_expect(parser);
+    int status = read_fields(request, head + lint->fields_start - lint->head_start, head + bytes);
+    status = status ? status : run_llhttp(request, head, bytes);
+    status = status ? status : check_fields(parser);
     if (status != 0) {
         return status;
     }
@@ -260,7 +301,8 @@ static int feed_head(pn_http_parser *parser, const char *data, size_t bytes, siz
     }
     size_t head_bytes = lint->seen - lint->head_start;
     char *head;
-    parser->request = pn_http_request_create(lint->lines - 1, head_bytes, &head);
+    /* As many fields as lines: the request line's place is for the host of an absolute target (replace_host). */
+    parser->request = pn_http_request_create(lint->lines, head_bytes, &head);
     if (!parser->request) {
         return -500;
     }

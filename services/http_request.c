@@ -10,9 +10,9 @@
 #include "http_request.h"
 
 #include <string.h>
-#include <strings.h>
 
 #include "alloc.h"
+#include "ascii.h"
 #include "http_exchange.h"
 #include "http_text.h"
 
@@ -40,7 +40,7 @@ const pn_http_field *pn_http_request_field(const pn_http_request *request, const
     size_t bytes = strlen(name);
     for (unsigned i = from; i < request->field_count; i++) {
         const pn_http_field *field = &request->fields[i];
-        if (field->name_bytes == bytes && strncasecmp(field->name, name, bytes) == 0) {
+        if (field->name_bytes == bytes && pn_ascii_equal_bytes(field->name, name, bytes)) {
             return field;
         }
     }
@@ -85,10 +85,10 @@ int pirn_http_query_field(const pirn_http_exchange *exchange, const char *name, 
 }
 
 int pirn_http_form_field(const pirn_http_exchange *exchange, const char *name, char *value, size_t value_bytes) {
-    static const char form[] = "application/x-www-form-urlencoded";
     const pn_http_request *request = exchange->request;
     const char *type = pirn_http_header(exchange, "Content-Type");
-    if (type && strncasecmp(type, form, sizeof form - 1) != 0) {
+    /* A media type ends at its parameters: "application/x-www-form-urlencoded; charset=utf-8". */
+    if (type && !pn_ascii_is(type, strcspn(type, "; \t"), "application/x-www-form-urlencoded")) {
         return PIRN_EINVAL;
     }
     return pn_http_urlencoded(request->body ? request->body : "", request->body_bytes, name, value, value_bytes);

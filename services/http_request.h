@@ -11,11 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct pn_http_field {
-    const char *name;
-    const char *value;
-    size_t name_bytes, value_bytes;
-} pn_http_field;
+#include "http_field.h"
 
 typedef struct pn_http_request {
     const char *method;

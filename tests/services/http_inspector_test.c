@@ -257,13 +257,21 @@ static int inspect_by_host(void *arg) {
         }
     }
     expect_status_alone(&s, "GET /debug/pirn/ HTTP/1.1\r\nHost: a.example\r\n\r\n", 403);
+    expect_status_alone(&s, "GET /debug/pirn/ HTTP/1.1\r\nAccept:\r\nHost: a.example\r\n\r\n", 403);
+    expect_status_alone(&s, "GET /debug/pirn/ HTTP/1.1\r\nAccept: \t\r\nHost: a.example\r\nX:\r\n\r\n", 403);
+    expect_status_alone(&s, "GET /debug/pirn HTTP/1.1\r\nA:\r\nB:\r\nHost: a.example\r\n\r\n", 403);
+    /* the host of an absolute target counts, and not the Host field */
+    expect_status_alone(&s, "GET http://a.example/debug/pirn/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 403);
+    expect_status_alone(&s, "GET http://a.example/debug/pirn/ HTTP/1.0\r\n\r\n", 403);
+    expect_status_alone(&s, "GET http://localhost:80/debug/pirn/ HTTP/1.1\r\nHost: a.example\r\n\r\n", 200);
     expect_status_alone(&s, "GET /debug/pirn/ HTTP/1.0\r\n\r\n", 200); /* no name, so no name was rebound */
     site_close(&s);
     return 0;
 }
 
 /* Goal: a page of a foreign name that resolves to loopback (DNS rebinding) cannot read the inspector. Method: names of
- *       loopback and others, some that only look like it, in the Host field. */
+ *       loopback and others, some that only look like it, in the Host field, also behind fields with empty values;
+ *       and in the target. */
 Test(http_inspector, refuses_foreign_hosts, .timeout = 60) {
     run_everywhere(inspect_by_host);
 }
