@@ -19,9 +19,9 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "alloc.h"
+#include "ascii.h"
 #include "http_engine.h"
 #include "request.h"
 
@@ -324,8 +324,8 @@ static bool needs_no_lookup(const char *host) {
     size_t bytes = strlen(host);
     static const char local[] = ".localhost";
     size_t local_bytes = sizeof local - 1;
-    return host[0] == '[' || inet_pton(AF_INET, host, &address) == 1 || strcasecmp(host, "localhost") == 0 ||
-           (bytes > local_bytes && strcasecmp(host + bytes - local_bytes, local) == 0);
+    return host[0] == '[' || inet_pton(AF_INET, host, &address) == 1 || pn_ascii_equal(host, "localhost") ||
+           (bytes > local_bytes && pn_ascii_equal(host + bytes - local_bytes, local));
 }
 
 /* Find scheme, host and port. NULL: fine; else what is wrong. */

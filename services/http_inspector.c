@@ -13,9 +13,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "alloc.h"
+#include "ascii.h"
 
 #define TASKLETS_MAX      100000 /* for programs, of each worker                                           */
 #define TASKLETS_PER_PAGE 1000   /* for people                                                             */
@@ -174,7 +174,7 @@ static bool is_loopback_host(const char *host) {
     }
     memcpy(name, host, length);
     name[length] = '\0';
-    return strcasecmp(name, "localhost") == 0 ||
+    return pn_ascii_equal(name, "localhost") ||
            (inet_pton(AF_INET, name, &address) == 1 && ntohl(address.s_addr) >> 24 == 127);
 }
 

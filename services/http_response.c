@@ -17,9 +17,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "alloc.h"
+#include "ascii.h"
 #include "http_exchange.h"
 #include "http_server.h"
 #include "http_text.h"
@@ -70,8 +70,8 @@ int pirn_http_status(pirn_http_exchange *exchange, int status) {
 
 /* Fields that say where a message ends are the server's alone. */
 static bool is_framing_field(const char *name) {
-    return strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0 ||
-           strcasecmp(name, "Upgrade") == 0 || strcasecmp(name, "Date") == 0;
+    return pn_ascii_equal(name, "Content-Length") || pn_ascii_equal(name, "Transfer-Encoding") ||
+           pn_ascii_equal(name, "Upgrade") || pn_ascii_equal(name, "Date");
 }
 
 static bool is_field_value(const char *value) {
@@ -115,8 +115,8 @@ int pirn_http_field(pirn_http_exchange *exchange, const char *name, const char *
     if (exchange->begun) {
         return PIRN_EALREADY;
     }
-    if (strcasecmp(name, "Connection") == 0) {
-        if (strcasecmp(value, "close") != 0) {
+    if (pn_ascii_equal(name, "Connection")) {
+        if (!pn_ascii_equal(value, "close")) {
             return PIRN_EINVAL;
         }
         exchange->last = true;

@@ -191,6 +191,14 @@ check_conditionals() {
         }'
 }
 
+# Text of protocols is compared by core/ascii.h: what the locale calls a letter is no business of HTTP.
+check_locale() {
+    calls='(strn?casecmp|strcasestr|strcoll|strxfrm|(to|is)w?(lower|upper)'
+    calls="$calls|isw?(alpha|alnum|digit|xdigit|space|blank|print|graph|punct|cntrl))"
+    files '^(include|core|bridge|reactor_thread|services|examples|bench)/.*\.[ch]$' | grep -v '^core/ascii\.h$' |
+        xargs grep -nHE "(^|[^[:alnum:]_>.])$calls(_l)?\(" | findings_with_text 'asks the locale'
+}
+
 # A prototype of a public header stands right below its comment, or in a group that does.
 check_public_comments() {
     files '^include/.*\.h$' | xargs_awk '
@@ -320,7 +328,7 @@ check_allow() {
 
 # What a tool complains of is a finding as well: a process that gave up has not looked at the rest of the files.
 failed=0
-for rule in headers line_length whitespace function_length file_length words includes allocation conditionals \
+for rule in headers line_length whitespace function_length file_length words includes allocation locale conditionals \
     public_comments mirror test_names rules documents scripts allow; do
     "check_$rule" >"$work/findings" 2>&1
     verdict "$rule" <"$work/findings" || failed=1

@@ -6,6 +6,11 @@
  */
 #include "test.h"
 
+#include <ctype.h>
+#include <locale.h>
+#include <unistd.h>
+
+#include "ascii.h"
 #include "http_parse.h"
 
 #define COUNT(array)  (sizeof(array) / sizeof((array)[0]))
@@ -368,5 +373,53 @@ Test(http_field, list_elements_found_whole) {
     for (size_t i = 0; i < COUNT(lists); i++) {
         cr_assert_eq(pn_http_list_has(lists[i].list, strlen(lists[i].list), "close"), lists[i].has, "'%s'",
                      lists[i].list);
+    }
+}
+
+/* Make the process' locale a Turkish one, built into a folder of its own; false: this machine cannot. */
+static bool go_turkish(void) {
+    char folder[] = "/tmp/pirn-locale-XXXXXX", command[512];
+    if (!mkdtemp(folder)) {
+        return false;
+    }
+    snprintf(command, sizeof command,
+             "cd %s && printf 'LC_CTYPE\\ncopy \"tr_TR\"\\nEND LC_CTYPE\\n' >source && "
+             "localedef -c -i source -f ISO-8859-9 ./tr_TR >/dev/null 2>&1",
+             folder);
+    (void)!system(command); /* judged by what setlocale says */
+    setenv("LOCPATH", folder, 1);
+    bool made = setlocale(LC_CTYPE, "tr_TR") != NULL;
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    (void)!system(command);
+    return made && tolower('I') != 'i';
+}
+
+/* Goal: the program's locale does not change what a request means.
+ * Method: a Turkish locale, in which 'I' and 'i' are different letters; names and values in capitals. */
+Test(http_field, turkish_locale_changes_nothing) {
+    static const char head[] = "POST / HTTP/1.1\r\nHOST: A\r\nTRANSFER-ENCODING: CHUNKED\r\nCONNECTION: CLOSE\r\n"
+                               "CONTENT-TYPE: IMAGE/GIF\r\n\r\n0\r\n\r\n";
+    static const char absolute[] = "GET HTTP://WIKI/ HTTP/1.1\r\nHost: a\r\n\r\n";
+    if (!go_turkish()) {
+        cr_skip_test("localedef makes no Turkish locale here");
+    }
+    pirn_http_options options;
+    pn_http_parser parser;
+    size_t used;
+    pirn_http_options_init(&options);
+    pn_http_parser_init(&parser, &options);
+    cr_assert_eq(feed_exactly(&parser, head, sizeof head - 1, &used), 1);
+    cr_assert(parser.chunked && used == sizeof head - 1);
+    pn_http_request *request = pn_http_parser_take(&parser);
+    cr_assert_not(request->keep_alive);
+    cr_assert_not_null(pn_http_request_field(request, "Content-Type", 0));
+    pn_http_request_destroy(request);
+    cr_assert_eq(feed_exactly(&parser, absolute, sizeof absolute - 1, &used), 1);
+    request = pn_http_parser_take(&parser);
+    cr_assert_str_eq(pn_http_request_field(request, "Host", 0)->value, "WIKI");
+    pn_http_request_destroy(request);
+    for (int byte = 0; byte < 256; byte++) {
+        bool capital = byte >= 'A' && byte <= 'Z';
+        cr_assert_eq((unsigned char)pn_ascii_lower((char)byte), capital ? byte + 'a' - 'A' : byte);
     }
 }
