@@ -20,6 +20,7 @@
 
 #include <stdatomic.h>
 
+#include "deadline.h"
 #include "live.h"
 #include "runtime.h"
 
@@ -161,13 +162,13 @@ pirn_time pn_census(pn_worker *worker) {
     if (worker->census_at == PIRN_FOREVER) {
         if (sched->counts.switches != worker->census_switches) {
             worker->census_switches = sched->counts.switches;
-            worker->census_at = sched->clock + stuck_ns;
+            worker->census_at = pn_deadline(sched->clock, stuck_ns);
         }
     } else if (sched->clock >= worker->census_at) {
         (void)pn_report_parked(sched, sched->clock - stuck_ns + 1, false);
         worker->census_switches = sched->counts.switches;
         pirn_time next = pn_oldest_stuck(sched); /* of those that are not due yet */
-        worker->census_at = next == PIRN_FOREVER ? PIRN_FOREVER : next + stuck_ns;
+        worker->census_at = pn_deadline(next, stuck_ns);
     }
     return worker->census_at;
 }

@@ -17,6 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "deadline.h"
+
 #define NANOSECONDS 1000000000
 
 /* Whether the kernel was found to lack epoll_pwait2. Any thread, relaxed: every thread that misses the news finds out
@@ -79,8 +81,8 @@ static int wait_until(pn_readiness *set, struct epoll_event *events, pirn_time d
     if (deadline == PIRN_FOREVER) {
         return epoll_wait(set->fd, events, PN_EVENTS_MAX, -1);
     }
-    int64_t left_ns = deadline == PIRN_NOW ? 0 : deadline - pirn_now();
-    if (left_ns <= 0) {
+    int64_t left_ns = deadline == PIRN_NOW ? 0 : pn_time_left(deadline, pirn_now());
+    if (left_ns == 0) {
         return epoll_wait(set->fd, events, PN_EVENTS_MAX, 0);
     }
     return wait_finely(set, events, left_ns);

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "alloc.h"
+#include "deadline.h"
 
 typedef enum kind { EDGE, LEVEL, BELL } kind;
 
@@ -163,8 +164,8 @@ static int timeout_of(pirn_time deadline) {
     if (deadline == PIRN_FOREVER) {
         return -1;
     }
-    int64_t left_ns = deadline == PIRN_NOW ? 0 : deadline - pirn_now();
-    if (left_ns <= 0) {
+    int64_t left_ns = deadline == PIRN_NOW ? 0 : pn_time_left(deadline, pirn_now());
+    if (left_ns == 0) {
         return 0;
     }
     /* Rounded up: late, never early. */

@@ -183,7 +183,7 @@ static bool still_there(const subject *at, const pn_stack_answer *answer) {
 static bool report(const subject *at, pirn_time now) {
     const pn_stack_answer *answer = pn_stack_ask(at->driver->thread, at->low, at->high);
     pirn_time slice_ns = now - at->since - (starved_ns(at) - at->starved_ns);
-    if (slice_ns < watchdog.slice_warn_ns || (!answer && slice_ns < SILENT_SLICES * watchdog.slice_warn_ns)) {
+    if (slice_ns < watchdog.slice_warn_ns || (!answer && slice_ns / SILENT_SLICES < watchdog.slice_warn_ns)) {
         return false;
     }
     pn_tasklet copy;

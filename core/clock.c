@@ -5,6 +5,7 @@
  */
 #include <time.h>
 
+#include "deadline.h"
 #include "hooks.h"
 
 pirn_time pirn_now(void) {
@@ -17,6 +18,5 @@ pirn_time pirn_now(void) {
 }
 
 pirn_time pirn_after(int64_t nanoseconds) {
-    pirn_time now = pirn_now();
-    return nanoseconds > PIRN_FOREVER - now ? PIRN_FOREVER : now + nanoseconds;
+    return pn_deadline(pirn_now(), nanoseconds);
 }

@@ -23,6 +23,7 @@
 #include "alloc.h"
 #include "base.h"
 #include "call.h"
+#include "deadline.h"
 #include "http_exchange.h"
 #include "http_parse.h"
 #include "http_server.h"
@@ -221,7 +222,8 @@ static void start_request(connection *conn) {
     exchange->outcome = &conn->outcome;
     exchange->started_at = pirn_now();
     bool unlimited = exchange->match.route && (exchange->match.route->flags & PIRN_ROUTE_NO_DEADLINE);
-    exchange->handler_deadline = unlimited ? PIRN_FOREVER : exchange->started_at + options->handler_timeout_ns;
+    exchange->handler_deadline =
+        unlimited ? PIRN_FOREVER : pn_deadline(exchange->started_at, options->handler_timeout_ns);
     exchange->last = options->requests_max != PIRN_HTTP_NO_LIMIT && ++conn->served >= options->requests_max;
     conn->client_closes = !exchange->request->keep_alive;
     conn->handler_deadline = exchange->handler_deadline;
@@ -312,9 +314,10 @@ static pirn_time input_deadline(const connection *conn) {
     if (conn->phase == HEAD) {
         limit = options->header_timeout_ns;
     } else if (conn->phase == BODY) {
-        limit = options->body_timeout_ns + (pirn_time)conn->parser.request->body_bytes * BODY_NS_PER_BYTE;
+        pirn_time for_bytes = (pirn_time)conn->parser.request->body_bytes * BODY_NS_PER_BYTE;
+        limit = pn_deadline(for_bytes, options->body_timeout_ns);
     }
-    pirn_time deadline = limit >= PIRN_FOREVER - conn->phase_since ? PIRN_FOREVER : conn->phase_since + limit;
+    pirn_time deadline = pn_deadline(conn->phase_since, limit);
     return conn->phase == RUNNING && conn->handler_deadline < deadline ? conn->handler_deadline : deadline;
 }
 

@@ -60,7 +60,29 @@ static void fill_in_defaults(pirn_http_options *given) {
     given->connections_max = given->connections_max ? given->connections_max : defaults.connections_max;
 }
 
+/* PIRN_FOREVER is a duration, a negative number is none. */
+static bool has_durations(const pirn_http_options *options) {
+    const struct {
+        const char *name;
+        pirn_time value;
+    } durations[] = {{"header_timeout_ns", options->header_timeout_ns},
+                     {"body_timeout_ns", options->body_timeout_ns},
+                     {"idle_timeout_ns", options->idle_timeout_ns},
+                     {"handler_timeout_ns", options->handler_timeout_ns},
+                     {"write_timeout_ns", options->write_timeout_ns}};
+    for (size_t i = 0; i < sizeof durations / sizeof durations[0]; i++) {
+        if (durations[i].value < 0) {
+            pn_warn("http server: option %s is negative", durations[i].name);
+            return false;
+        }
+    }
+    return true;
+}
+
 pirn_http_server *pirn_http_server_create(const pirn_http_options *options) {
+    if (options && !has_durations(options)) {
+        return NULL;
+    }
     pirn_http_server *server = pn_calloc(1, sizeof *server);
     if (!server) {
         return NULL;

@@ -21,6 +21,7 @@
 
 #include "alloc.h"
 #include "base.h"
+#include "deadline.h"
 
 #define PROGRESS_OPERATIONS 1000 /* VM instructions between two looks at the flag: some 20 us */
 #define BUSY_PAUSE_MAX_MS   32u  /* pauses double from 1 ms to this */
@@ -90,7 +91,7 @@ static int on_busy(void *arg, int tries) {
     if (tries == 0) {
         connection->busy_since = now;
     }
-    pirn_time end = connection->busy_since + connection->options.busy_ns;
+    pirn_time end = pn_deadline(connection->busy_since, connection->options.busy_ns);
     if (now >= end) {
         return 0;
     }

@@ -82,7 +82,8 @@ PIRN_API const char *pirn_strerror(int code);
 /* Now, on the clock that all deadlines use. Parks: no. Thread: any. */
 PIRN_API pirn_time pirn_now(void);
 
-/* The deadline `nanoseconds` from now. Parks: no. Thread: any. Returns: PIRN_FOREVER when the sum is beyond it. */
+/* The deadline `nanoseconds` from now. Parks: no. Thread: any. Args: a negative number counts as 0. Returns:
+ * PIRN_FOREVER when the sum is beyond it. */
 PIRN_API pirn_time pirn_after(int64_t nanoseconds);
 
 /* Frees or gives up one value; runs exactly once for each value that nobody took, on whichever thread gives it up.

@@ -56,8 +56,8 @@ typedef struct pirn_http_options {
 PIRN_API void pirn_http_options_init(pirn_http_options *options);
 
 /* Make a server; routes are added before it serves. Parks: no. Thread: any. Args: NULL options are the defaults, and
- * so is a 0 in them; they are copied. Owns: the caller, until pirn_http_server_close. Returns: NULL when there is no
- * memory. */
+ * so is a 0 in them; a duration may be PIRN_FOREVER; they are copied. Owns: the caller, until pirn_http_server_close.
+ * Returns: NULL when there is no memory, or a duration is negative (a line is on stderr). */
 PIRN_API pirn_http_server *pirn_http_server_create(const pirn_http_options *options);
 
 enum pirn_route_flags {

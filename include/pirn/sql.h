@@ -43,7 +43,7 @@ typedef struct pirn_sql_options {
     unsigned connections;    /* 0: 4; at most 64 */
     unsigned statements_max; /* prepared statements kept per connection; 0: 64 */
     unsigned rows_max;       /* rows one query may return before PIRN_ELIMIT; 0: 100,000 */
-    pirn_time busy_ns;       /* how long to wait for another writer; 0: 5 s */
+    pirn_time busy_ns;       /* how long to wait for another writer; 0: 5 s; PIRN_FOREVER: any time */
 } pirn_sql_options;
 
 /* Fill in the defaults. Parks: no. Thread: any. */

@@ -80,6 +80,31 @@ Test(later, cancel_takes_the_timer_back) {
     in_every_mode(cancel_a_long_one, NULL);
 }
 
+static int cancel_endless_ones(void *arg) {
+    (void)arg;
+    static const int64_t delays[] = {PIRN_FOREVER, PIRN_FOREVER - 1, PIRN_FOREVER / 2};
+    for (size_t i = 0; i < sizeof delays / sizeof *delays; i++) {
+        pirn_deferred *endless = pirn_call_later(delays[i]), *soon = pirn_call_later(PIRN_MILLISECOND);
+        cr_assert_eq(pirn_await(soon, NULL, PIRN_FOREVER), 0);
+        cr_assert_not(pirn_deferred_finished(endless), "a delay of %lld ns", (long long)delays[i]);
+        cr_assert_eq(pirn_deferred_cancel(endless), 0);
+        cr_assert_eq(pirn_await(endless, NULL, PIRN_NOW), PIRN_ECANCELED);
+        pirn_deferred_release(endless);
+        pirn_deferred_release(soon);
+    }
+    pirn_deferred *past = pirn_call_later(INT64_MIN);
+    cr_assert_eq(pirn_await(past, NULL, PIRN_FOREVER), 0);
+    pirn_deferred_release(past);
+    wait_until(no_request_is_under_way, NULL);
+    return 0;
+}
+
+/* Goal: a delay too long for the clock is endless, and a negative one is none.
+ * Method: delays around the largest number beside one of 1 ms, which fires first; then the smallest number. */
+Test(later, delay_beyond_the_clock_is_endless) {
+    in_every_mode(cancel_endless_ones, NULL);
+}
+
 static int race_cancel_with_fire(void *arg) {
     (void)arg;
     unsigned rounds = (unsigned)pirn_test_count(3000, 200), fired = 0;

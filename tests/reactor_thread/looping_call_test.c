@@ -305,3 +305,29 @@ Test(looping_call, loops_given_up_end_with_their_program) {
         cr_assert_eq(ended, 3, "%s: %u", engine_name(which), ended);
     }
 }
+
+static unsigned endless_calls;
+
+static int count_endless(void *arg) {
+    (void)arg;
+    endless_calls++;
+    return 0;
+}
+
+static int loop_without_end(void *arg) {
+    static const int64_t intervals[] = {PIRN_FOREVER, PIRN_FOREVER - 1, PIRN_FOREVER / 2};
+    for (size_t i = 0; i < sizeof intervals / sizeof *intervals; i++) {
+        endless_calls = 0;
+        pirn_looping_call *loop = pirn_looping_call_start(intervals[i], true, count_endless, arg);
+        (void)pirn_sleep_until(pirn_after(2 * PIRN_MILLISECOND));
+        cr_assert_eq(endless_calls, 1, "%u calls with an interval of %lld ns", endless_calls, (long long)intervals[i]);
+        pirn_looping_call_release(loop);
+    }
+    return 0;
+}
+
+/* Goal: an interval too long for the clock comes never, and not at once.
+ * Method: intervals around the largest number, called now: one call each. */
+Test(looping_call, interval_beyond_the_clock_is_endless) {
+    in_every_mode(loop_without_end, NULL);
+}

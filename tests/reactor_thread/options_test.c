@@ -70,3 +70,34 @@ Test(options, option_out_of_range_is_named) {
     expect_refused(&(pirn_options){.slice_warn_ns = -1}, "pirn: option slice_warn_ns is -1 ns: it must be 0 or more\n");
     expect_refused(&(pirn_options){.stuck_warn_ns = -2}, "pirn: option stuck_warn_ns is -2 ns: it must be 0 or more\n");
 }
+
+static int nap(void *arg) {
+    (void)arg;
+    return pirn_sleep_until(pirn_after(2 * PIRN_MILLISECOND));
+}
+
+static int leave_a_nap_behind(void *arg) {
+    pirn_tasklet other = pirn_spawn_with(&(pirn_spawn_options){.flags = PIRN_JOINABLE}, nap, NULL);
+    cr_assert_eq(pirn_join(other, NULL, PIRN_FOREVER), 0); /* a wait without deadline: the census looks at it */
+    (void)pirn_spawn(nap, arg);
+    return nap(arg);
+}
+
+/* Goal: a duration too long for the clock is an endless one, in each option that is one.
+ * Method: PIRN_FOREVER and numbers near it; in every mode the program ends after its naps, and says nothing. */
+Test(options, durations_beyond_the_clock_are_endless, .timeout = 30) {
+    static const pirn_time durations[] = {PIRN_FOREVER, PIRN_FOREVER - 1, PIRN_FOREVER / 2};
+    for (size_t i = 0; i < sizeof durations / sizeof *durations; i++) {
+        for (int which = 0; which < ENGINE_MODES; which++) {
+            pirn_options options = engine_options(which);
+            options.drain_ns = options.slice_warn_ns = options.stuck_warn_ns = durations[i];
+            captured said = capture_begin();
+            int status = pirn_run(&options, leave_a_nap_behind, NULL);
+            char *text = capture_end(said);
+            cr_assert_eq(status, 0, "%s, %lld ns: %s", engine_name(which), (long long)durations[i],
+                         pirn_error_name(status));
+            cr_assert_str_eq(text, "", "%s, %lld ns", engine_name(which), (long long)durations[i]);
+            free(text);
+        }
+    }
+}

@@ -621,6 +621,13 @@ Test(sql, deadline_interrupts_the_wait_for_a_lock, .timeout = 30) {
     run_pool(1, check_busy_cancel);
 }
 
+/* Goal: PIRN_FOREVER is a duration for busy_ns like any other: its sum with the clock does not overflow.
+ * Method: the same wait; with an overflow it would end at once, as PIRN_EDB. */
+Test(sql, busy_forever_waits_until_the_deadline, .timeout = 30) {
+    around.options.busy_ns = PIRN_FOREVER;
+    run_pool(1, check_busy_cancel);
+}
+
 /* ---- transactions ---- */
 
 typedef struct transfer {
