@@ -46,16 +46,10 @@ static void deliver_born(pn_message *message) {
 }
 
 static int resolve_home(int home) {
-    const pn_sched *sched = pn_sched_self();
-    if (home < 0 && !sched) {
-        pn_warn("pirn_deferred_create() from %s, which is no worker: use pirn_deferred_create_at() with a home.",
-                pn_below ? pn_below->thread_role() : "a thread outside pirn_run()");
+    if (home >= 0 && (unsigned)home >= pn_below->worker_count()) {
         return -1;
     }
-    if (home >= 0 && (!pn_below || (unsigned)home >= pn_below->worker_count())) {
-        return -1;
-    }
-    return home < 0 ? (int)sched->options.id : home;
+    return home < 0 ? (int)pn_sched_self()->options.id : home;
 }
 
 static pirn_deferred *create(uint32_t run, int home, pirn_canceller canceller, void *context, const char *file,
@@ -87,8 +81,10 @@ static pirn_deferred *create(uint32_t run, int home, pirn_canceller canceller, v
 }
 
 pirn_deferred *pn_deferred_create_from(int home, pirn_canceller canceller, void *context, const char *file, int line) {
-    if (!pn_below) {
-        return create(0, home, canceller, context, file, line); /* which says what is wrong */
+    if (home < 0 && !pn_sched_self()) {
+        pn_warn("pirn_deferred_create() from %s, which is no worker: use pirn_deferred_create_at() with a home.",
+                pn_below ? pn_below->thread_role() : "a thread outside pirn_run()");
+        return NULL;
     }
     uint32_t run = enter_call(0);
     if (run == 0) {
@@ -161,9 +157,21 @@ const char *pn_deferred_describe(const pirn_deferred *deferred, char *text, size
     return text;
 }
 
+bool pn_deferred_is_stale(const pirn_deferred *deferred) {
+    bool stale = enter_call(deferred->run) == 0;
+    if (!stale) {
+        leave_call();
+    }
+    return stale;
+}
+
 int pn_deferred_require_home(const pirn_deferred *deferred, const char *call) {
     if (pn_deferred_is_home(deferred)) {
         return 0;
+    }
+    if (pn_deferred_is_stale(deferred)) {
+        pn_warn("%s(): the deferred belongs to a runtime that is over. It can only be released.", call);
+        return PIRN_ECLOSED;
     }
     const pn_sched *sched = pn_sched_self();
     if (sched) {

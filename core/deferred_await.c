@@ -181,6 +181,9 @@ int pirn_await(pirn_deferred *deferred, pirn_result *out, pirn_time deadline) {
     if (pn_deferred_borrow(deferred, out)) {
         return out->status;
     }
+    if (pn_deferred_is_stale(deferred)) {
+        return PIRN_ECLOSED; /* nobody is left who could give it a result */
+    }
     if (deadline == PIRN_NOW) {
         return PIRN_EAGAIN;
     }

@@ -90,7 +90,10 @@ static inline bool pn_deferred_is_home(const pirn_deferred *deferred) {
     return sched && sched->options.id == deferred->home && sched->options.run == deferred->run;
 }
 
-/* PIRN_ETHREAD and one line, or 0 at home. Any thread. */
+/* Whether its runtime is over: it has no home any more. Any thread; false holds on for a worker of that runtime. */
+bool pn_deferred_is_stale(const pirn_deferred *deferred);
+
+/* 0 at home; else a line, and PIRN_ECLOSED (its runtime is over) or PIRN_ETHREAD. Any thread. */
 int pn_deferred_require_home(const pirn_deferred *deferred, const char *call);
 
 /* The rest is the home's. */

@@ -226,6 +226,11 @@ static pirn_deferred *make_relay(pirn_deferred *inner) {
 /* A callback of `d` returned `inner`, with its hold. */
 static void go_on_with(pirn_deferred *d, pirn_deferred *inner) {
     pirn_result_drop(&d->result);
+    if (inner->run != d->run) {
+        (void)pirn_result_fail(&d->result, PIRN_ECLOSED, "a callback returned a deferred of a runtime that is over");
+        pirn_deferred_release(inner);
+        return;
+    }
     if (inner->home != d->home) {
         inner = make_relay(inner);
     }

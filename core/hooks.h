@@ -3,7 +3,8 @@
  * What: the little that core needs from below it: sleep and wake, post to another worker, and the lock, claim and ready
  *       of shared objects. The bridge fills it in with real threads; core's own tests with one thread and a clock that
  *       they turn by hand (alone.c).
- * Threads: `pn_below` is set once, before the first scheduler starts, and read by every thread after.
+ * Threads: `pn_below` has its value before the program starts: the bridge's hooks, NULL in a program without a bridge.
+ *       Only core's own tests change it, before they start a second thread.
  * Invariants: (1) core contains no atomic operation and no lock: words that another thread may change are pn_word and
  *       pn_lock, opaque here and touched only through these functions. (2) A message posted to a home is delivered
  *       there once, between two tasklets, in the order of posting per sender.

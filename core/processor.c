@@ -167,7 +167,13 @@ pirn_processor *pirn_processor_create(pirn_action_fn action, void *context, cons
     options = options ? options : &defaults;
     unsigned count = options->concurrency ? options->concurrency : 1;
     const char *name = options->name ? options->name : "processor";
-    if (!action || count > PROCESSOR_CONCURRENCY_MAX || !pn_sched_self()) {
+    if (!action || count > PROCESSOR_CONCURRENCY_MAX) {
+        return NULL;
+    }
+    if (!pn_sched_self()) {
+        pn_warn("pirn_processor_create() from %s: its tasklets need a worker. Do this in a tasklet, started with "
+                "pirn_foreign_spawn().",
+                pn_below ? pn_below->thread_role() : "a thread outside pirn_run()");
         return NULL;
     }
     pirn_processor *processor = pn_calloc(1, sizeof *processor + count * sizeof processor->takers[0]);
@@ -245,6 +251,11 @@ int pirn_processor_call(pirn_processor *processor, void *request, pirn_drop_fn d
 /* ---- stop and join ---- */
 
 void pirn_processor_stop(pirn_processor *processor) {
+    if (!pn_sched_self()) {
+        pn_warn("pirn_processor_stop() from %s: do this in a tasklet, started with pirn_foreign_spawn().",
+                pn_below ? pn_below->thread_role() : "a thread outside pirn_run()");
+        return;
+    }
     pirn_channel_close(processor->calls);
     call *c;
     while (pirn_recv(processor->calls, &c, PIRN_NOW) == 0) {
@@ -256,10 +267,15 @@ int pirn_processor_join(pirn_processor *processor, pirn_time deadline) {
     if (is_taker(processor, pirn_self())) {
         return PIRN_EDEADLK;
     }
+    if (!pn_sched_self()) {
+        pn_warn("pirn_processor_join() from %s: do this in a tasklet, started with pirn_foreign_spawn().",
+                pn_below ? pn_below->thread_role() : "a thread outside pirn_run()");
+        return PIRN_ETHREAD;
+    }
     pirn_processor_stop(processor);
     for (; processor->joined_count < processor->taker_count; processor->joined_count++) {
         int error = pirn_join(processor->takers[processor->joined_count], NULL, deadline);
-        if (error != 0) {
+        if (error != 0 && error != PIRN_EDEAD) { /* that one: it ended with an earlier runtime */
             return error;
         }
     }

@@ -15,6 +15,15 @@
 
 /* ---- records and handles ---- */
 
+/* By worker: the highest generation that a record of an earlier scheduler of that number had. New slabs start above it,
+ * so a handle of an earlier run names no tasklet of this one. Each element is its worker's: a worker's thread ends
+ * before the next runtime starts one with that number. */
+static uint32_t generation_floor[PN_WORKERS_MAX];
+
+static uint32_t next_generation(uint32_t generation) {
+    return generation == UINT32_MAX ? 1 : generation + 1; /* {0} names none */
+}
+
 pirn_tasklet pn_tasklet_handle(const pn_tasklet *tasklet) {
     uint64_t home = tasklet->home->options.id;
     return (pirn_tasklet){home << 56 | (uint64_t)tasklet->slot << 32 | tasklet->generation};
@@ -44,7 +53,7 @@ static bool add_slab(pn_sched *sched) {
     for (uint32_t i = 0; i < PN_SLAB_TASKLETS; i++) {
         slab[i].home = sched;
         slab[i].slot = sched->slab_count * PN_SLAB_TASKLETS + i;
-        slab[i].generation = 1;
+        slab[i].generation = next_generation(generation_floor[sched->options.id]);
         pn_list_append(&sched->free, &slab[i].link);
     }
     sched->slabs[sched->slab_count++] = slab;
@@ -52,6 +61,7 @@ static bool add_slab(pn_sched *sched) {
 }
 
 void pn_tasklet_slabs_free(pn_sched *sched) {
+    uint32_t highest = generation_floor[sched->options.id];
     for (unsigned i = 0; i < sched->slab_count; i++) {
         for (unsigned j = 0; j < PN_SLAB_TASKLETS; j++) {
             pn_tasklet *tasklet = &sched->slabs[i][j];
@@ -59,10 +69,12 @@ void pn_tasklet_slabs_free(pn_sched *sched) {
                 pn_tasklet_report_unhandled(tasklet);
                 pn_tasklet_free(tasklet);
             }
+            highest = tasklet->generation > highest ? tasklet->generation : highest;
         }
         pn_free(sched->slabs[i]);
     }
     sched->slab_count = 0;
+    generation_floor[sched->options.id] = highest;
 }
 
 /* A record off the free list, with the fields of the life before reset. The newest first: it is the warmest. */
@@ -88,10 +100,7 @@ void pn_tasklet_free(pn_tasklet *tasklet) {
     pirn_failure_drop(tasklet->failure);
     tasklet->failure = NULL;
     tasklet->state = PN_FREE;
-    tasklet->generation++;
-    if (tasklet->generation == 0) {
-        tasklet->generation = 1; /* {0} names none */
-    }
+    tasklet->generation = next_generation(tasklet->generation);
     pn_list_prepend(&tasklet->home->free, &tasklet->link);
 }
 
@@ -188,7 +197,7 @@ void pn_tasklet_report_unhandled(pn_tasklet *tasklet) {
         return;
     }
     char label[64], cause[300];
-    if (tasklet->failure) {
+    if (pirn_failure_code(tasklet->failure) == tasklet->result) { /* else an older one, which it handled */
         pirn_failure_format(tasklet->failure, cause, sizeof cause);
     } else {
         snprintf(cause, sizeof cause, "%s", pirn_error_name(tasklet->result));

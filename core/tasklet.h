@@ -68,7 +68,8 @@ struct pn_tasklet {
 };
 _Static_assert(sizeof(pn_tasklet) <= 384, "a tasklet's record is at most 384 bytes");
 
-/* Handles: worker (8 bits) | slot (24 bits) | generation (32 bits). */
+/* Handles: worker (8 bits) | slot (24 bits) | generation (32 bits). A slot's generation goes on over the runs of a
+ * process. */
 pirn_tasklet pn_tasklet_handle(const pn_tasklet *tasklet);
 unsigned pn_handle_home(pirn_tasklet handle);
 /* The record, or NULL when that tasklet is gone. Home only. */

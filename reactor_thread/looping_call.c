@@ -2,11 +2,12 @@
  *
  * What: pirn_looping_call: Twisted's LoopingCall as a tasklet that sleeps until the next multiple of its interval.
  *
- * Threads: the home worker; plain memory.
+ * Threads: start and the calls: the home worker. done, stop and release: any, also after the runtime's end: elsewhere
+ *       than at home a stop is a message.
  * Invariants: (1) the n-th call is never before start + n * interval, and of the ticks missed while `fn` runs none is
  *       made up for; (2) stop never strikes a wait of the user's `fn`, only our own sleep between two calls; (3) the
  *       deferred gets exactly one result, after the last call has returned.
- * Lifetime: two holds, plain counts: the user's handle and the tasklet's.
+ * Lifetime: counted: the user's handle, the tasklet's, and that of a stop on its way home.
  * Choice: the tasklet is a daemon: a repeated call lives as long as its program and must not hold up its end. When it
  *       is cancelled (by a shutdown) its deferred fires as after a stop: nobody is to blame.
  */
@@ -18,20 +19,27 @@
 #include "sched.h"
 
 struct pirn_looping_call {
+    /* immutable after start */
     int64_t interval_ns;
     bool now;
     pirn_fn fn;
     void *arg;
     pirn_deferred *done;
+    unsigned home;
+    uint32_t run; /* of the home's runtime                                                          */
+    /* any thread, through the hooks */
+    pn_word holds;
+    pn_word stop_sent; /* 1: `stop` is used                                                              */
+    pn_message stop;   /* whoever changed `stop_sent`, until it is delivered                             */
+    /* home only */
     pirn_tasklet tasklet;
-    unsigned holds;
     bool sleeping; /* between two calls                                                              */
     bool stopped;  /* no further call                                                                */
     bool ended;    /* `done` has its result                                                          */
 };
 
 static void drop_hold(pirn_looping_call *call) {
-    if (--call->holds == 0) {
+    if (pn_below->add(&call->holds, UINT32_MAX) == 0) {
         pirn_deferred_release(call->done);
         pn_free(call);
     }
@@ -77,7 +85,10 @@ static pirn_failure *failure_of(int status) {
     pirn_failure *failure =
         pirn_failure_make(status < 0 ? status : PIRN_EFAILED, "a repeated call returned %d", status);
     if (failure) {
-        pirn_failure_because(failure, pirn_failure_clone(pn_current()->failure));
+        const pirn_failure *said = pn_current()->failure;
+        if (pirn_failure_code(said) == status) { /* another code: an older failure that `fn` handled */
+            pirn_failure_because(failure, pirn_failure_clone(said));
+        }
     }
     return failure;
 }
@@ -122,14 +133,26 @@ static bool start_tasklet(pirn_looping_call *call) {
 }
 
 pirn_looping_call *pirn_looping_call_start(int64_t interval_ns, bool now, pirn_fn fn, void *arg) {
-    if (interval_ns < 0 || !fn || !pn_sched_self()) {
+    if (!pn_sched_self()) {
+        pn_warn("pirn_looping_call_start() from %s: the calls need a worker. Do this in a tasklet, started with "
+                "pirn_foreign_spawn().",
+                pn_below->thread_role());
+        return NULL;
+    }
+    if (interval_ns < 0 || !fn) {
         return NULL;
     }
     pirn_looping_call *call = pn_calloc(1, sizeof *call);
     if (!call) {
         return NULL;
     }
-    *call = (pirn_looping_call){.interval_ns = interval_ns, .now = now, .fn = fn, .arg = arg, .holds = 2};
+    *call = (pirn_looping_call){.interval_ns = interval_ns,
+                                .now = now,
+                                .fn = fn,
+                                .arg = arg,
+                                .home = pn_sched_self()->options.id,
+                                .run = pn_sched_self()->options.run};
+    pn_below->store(&call->holds, 2);
     call->done = pirn_deferred_create(NULL, NULL);
     if (!call->done || !start_tasklet(call)) {
         pirn_deferred_release(call->done);
@@ -143,13 +166,45 @@ pirn_deferred *pirn_looping_call_done(pirn_looping_call *call) {
     return call->done;
 }
 
-void pirn_looping_call_stop(pirn_looping_call *call) {
+static void stop_here(pirn_looping_call *call) {
     if (call->stopped || call->ended) {
         return;
     }
     call->stopped = true;
     if (call->sleeping) {
         (void)pirn_throw(call->tasklet, PIRN_ECLOSED, true);
+    }
+}
+
+static void deliver_stop(pn_message *message) {
+    pirn_looping_call *call = PN_CONTAINER_OF(message, pirn_looping_call, stop);
+    stop_here(call);
+    drop_hold(call);
+}
+
+/* Another worker, or a thread that pirn did not start. The first of them sends the one message. */
+static void stop_elsewhere(pirn_looping_call *call) {
+    const pn_sched *sched = pn_sched_self();
+    bool entered = sched ? sched->options.run == call->run : pn_below->enter(call->run) != 0;
+    if (!entered) {
+        return; /* its runtime is over, and so is its tasklet */
+    }
+    if (pn_below->claim(&call->stop_sent, 0, 1)) {
+        (void)pn_below->add(&call->holds, 1);
+        call->stop.deliver = deliver_stop;
+        pn_below->post(call->home, &call->stop);
+    }
+    if (!sched) {
+        pn_below->leave();
+    }
+}
+
+void pirn_looping_call_stop(pirn_looping_call *call) {
+    const pn_sched *sched = pn_sched_self();
+    if (sched && sched->options.id == call->home && sched->options.run == call->run) {
+        stop_here(call);
+    } else {
+        stop_elsewhere(call);
     }
 }
 

@@ -81,6 +81,9 @@ pirn_deferred *pn_request_submit(pn_request *request, const pn_request_kind *kin
     pirn_deferred *deferred = NULL;
     if (sched) {
         deferred = pn_deferred_create_from((int)sched->options.id, withdraw, request, file, line);
+    } else {
+        pn_warn("%s() from %s: its answer needs a worker. Ask in a tasklet, started with pirn_foreign_spawn().",
+                kind->name, pn_below->thread_role());
     }
     if (!deferred) {
         kind->destroy(request);

@@ -105,7 +105,7 @@ static void gate_open(gate *g, int status) {
 static void tell_words_of_main(int result) {
     const pirn_failure *failure = pn_current()->failure;
     char text[300];
-    if (result < 0 && failure) {
+    if (result < 0 && pirn_failure_code(failure) == result) { /* another code: an older failure that main handled */
         (void)pirn_failure_format(failure, text, sizeof text);
         pn_report_error(pn_sched_self(), result, "main ended with %s", text);
     }
@@ -116,14 +116,16 @@ static int main_body(void *arg) {
     r->main_has_run = true;
     r->result = r->fn(r->arg);
     tell_words_of_main(r->result);
-    pn_shutdown();
     return r->result;
 }
 
-/* Its clean-up, which also runs when there was no memory for its stack. */
+/* Its last clean-up: what main registered with pirn_on_exit has run before, while everything still worked. Also runs
+ * when there was no memory for main's stack. */
 static void main_ended(void *arg) {
     run *r = arg;
-    if (!r->main_has_run) {
+    if (r->main_has_run) {
+        pn_shutdown();
+    } else {
         r->result = PIRN_ENOMEM;
         pn_shutdown_unused();
     }
@@ -390,9 +392,6 @@ int pirn_run(const pirn_options *options, pirn_fn main_fn, void *arg) {
     if (!claim_running()) {
         return PIRN_EALREADY;
     }
-    if (pn_below != &pn_hooks_threads) { /* foreign threads of an earlier run may read it */
-        pn_below = &pn_hooks_threads;
-    }
     hold_standard_descriptors();
     status = pn_stack_setup(resolved.guard);
     if (status == 0) {
@@ -404,10 +403,10 @@ int pirn_run(const pirn_options *options, pirn_fn main_fn, void *arg) {
 }
 
 int pirn_runtime_describe(pirn_runtime_info *info) {
-    const pn_runtime *runtime = &pn_runtime_current;
-    if (runtime->worker_count == 0) {
+    if (pn_below->enter(0) == 0) { /* it neither starts nor ends while we read it */
         return PIRN_ETHREAD;
     }
+    const pn_runtime *runtime = &pn_runtime_current;
     *info = (pirn_runtime_info){
         .mode = runtime->options.mode,
         .poll = runtime->options.poll,
@@ -416,5 +415,6 @@ int pirn_runtime_describe(pirn_runtime_info *info) {
         .guards_exhausted = pn_stack_guards_exhausted(),
         .stack_bytes = runtime->options.stack_bytes,
     };
+    pn_below->leave();
     return 0;
 }

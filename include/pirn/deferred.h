@@ -7,7 +7,8 @@
  * between two tasklets or inside the tasklet that fires or adds: they must not park (a waiting call returns
  * PIRN_ETHREAD, or PIRN_EAGAIN with PIRN_NOW). Fire, fail, add, cancel and release work from every thread: elsewhere
  * they are messages to the home. Await works in every tasklet. A thread that pirn did not start may use them as long as
- * it likes: when the runtime is over they give PIRN_ECLOSED.
+ * it likes. When the runtime of a deferred is over, each call on it gives PIRN_ECLOSED (list and race NULL), in a
+ * later runtime too; release still frees it, and await still gives a result that came before.
  *
  * Holds: create gives one hold, retain one more, release gives one up. Who will fire a deferred keeps a hold until it
  * has fired. The result belongs to the deferred until its last hold is gone; then what nobody took is destroyed, and a
@@ -144,7 +145,8 @@ PIRN_API bool pirn_deferred_finished(pirn_deferred *deferred);
  * never. Thread: a tasklet on any worker; with PIRN_NOW any. Args: `out` may be NULL. Owns: `*out` borrows from the
  * deferred (its drop is NULL): valid while the caller has a hold, not for pirn_result_drop. Returns: 0 for a success;
  * the failure's code, with `out->failure` borrowed, for a failure (it then counts as handled); and with `out` zeroed
- * PIRN_EINVAL (NULL, as a call without memory gives), PIRN_ENOMEM (elsewhere than at home) or the wait's codes. To tell
+ * PIRN_EINVAL (NULL, as a call without memory gives), PIRN_ENOMEM (elsewhere than at home), PIRN_ECLOSED (its runtime
+ * was over before it had a result) or the wait's codes. To tell
  * those from the result's, compare `out->status` (0 when the wait ended early). Answers to the seeds' block_on. */
 PIRN_API int pirn_await(pirn_deferred *deferred, pirn_result *out, pirn_time deadline);
 

@@ -33,11 +33,12 @@ PIRN_API pirn_deferred *pirn_call_later(int64_t delay_ns);
 typedef struct pirn_looping_call pirn_looping_call;
 PIRN_API pirn_looping_call *pirn_looping_call_start(int64_t interval_ns, bool now, pirn_fn fn, void *arg);
 
-/* Its deferred, which fires at the end. Parks: no. Thread: home. Owns: borrowed, valid until the release. */
+/* Its deferred, which fires at the end. Parks: no. Thread: any. Owns: borrowed, valid until the release. */
 PIRN_API pirn_deferred *pirn_looping_call_done(pirn_looping_call *call);
 
 /* Stop after the call that runs, if any; release stops too, and frees it once its tasklet has ended. Parks: no. Thread:
- * home, also in `fn`. Args: release allows NULL. */
+ * any, also in `fn` and after the runtime's end. Elsewhere than at home the stop is a message: a call that begins
+ * before that message arrives still runs. Args: release allows NULL. */
 PIRN_API void pirn_looping_call_stop(pirn_looping_call *call);
 PIRN_API void pirn_looping_call_release(pirn_looping_call *call);
 

@@ -14,7 +14,8 @@
 extern "C" {
 #endif
 
-/* A tasklet's handle: a value, safe to copy and to keep after the tasklet ended (calls then give PIRN_EDEAD).
+/* A tasklet's handle: a value, safe to copy and to keep after the tasklet and its runtime ended (calls then give
+ * PIRN_EDEAD, in a later runtime too).
  * id 0 names none. */
 typedef struct pirn_tasklet {
     uint64_t id;
@@ -120,7 +121,8 @@ PIRN_API void pirn_shield_enter(void);
 PIRN_API void pirn_shield_leave(void);
 
 /* Run `fn(arg)` when the calling tasklet ends, however it ends; last registered runs first, on the tasklet's own stack,
- * shielded. Parks: no; `fn` may. Thread: a tasklet. Owns: `arg` passes to `fn` as it is, on 0. Returns: 0; PIRN_ENOMEM;
+ * shielded. Those of main run before the runtime begins to end. Parks: no; `fn` may. Thread: a tasklet. Owns: `arg`
+ * passes to `fn` as it is, on 0. Returns: 0; PIRN_ENOMEM;
  * PIRN_EINVAL (no `fn`); PIRN_ETHREAD (no tasklet runs here). */
 PIRN_API int pirn_on_exit(void (*fn)(void *arg), void *arg);
 

@@ -331,3 +331,114 @@ static int loop_without_end(void *arg) {
 Test(looping_call, interval_beyond_the_clock_is_endless) {
     in_every_mode(loop_without_end, NULL);
 }
+
+/* ---- from elsewhere ---- */
+
+typedef struct far_stop {
+    pirn_looping_call *loop;
+    bool by_thread, release;
+    _Atomic unsigned ticks;
+} far_stop;
+
+static int tick(void *arg) {
+    ((far_stop *)arg)->ticks++;
+    return 0;
+}
+
+static bool has_ticked(void *context) {
+    return ((far_stop *)context)->ticks >= 3;
+}
+
+static void stop_from_here(far_stop *f) {
+    pirn_looping_call_stop(f->loop);
+    pirn_looping_call_stop(f->loop);
+    if (f->release) {
+        pirn_looping_call_release(f->loop);
+    }
+}
+
+static int stop_on_another_worker(void *arg) {
+    stop_from_here(arg);
+    return 0;
+}
+
+static void *stop_on_a_thread(void *arg) {
+    stop_from_here(arg);
+    return NULL;
+}
+
+/* In a tasklet: a loop of this worker is stopped, and perhaps given up, while it ticks. */
+static void stop_from_elsewhere(far_stop *f, unsigned workers) {
+    f->ticks = 0;
+    f->loop = pirn_looping_call_start(100 * PIRN_MICROSECOND, true, tick, f);
+    cr_assert_not_null(f->loop);
+    pirn_deferred *done = pirn_deferred_retain(pirn_looping_call_done(f->loop));
+    wait_until(has_ticked, f);
+    if (f->by_thread) {
+        pthread_t thread;
+        cr_assert_eq(pthread_create(&thread, NULL, stop_on_a_thread, f), 0);
+        cr_assert_eq(pthread_join(thread, NULL), 0);
+    } else {
+        pirn_spawn_options options;
+        pirn_spawn_options_init(&options);
+        options.home = (int)workers - 1;
+        options.flags = PIRN_JOINABLE;
+        pirn_tasklet far = pirn_spawn_with(&options, stop_on_another_worker, f);
+        cr_assert_eq(pirn_join(far, NULL, PIRN_FOREVER), 0);
+    }
+    cr_assert_eq(pirn_await(done, NULL, PIRN_FOREVER), 0);
+    pirn_deferred_release(done);
+    if (!f->release) {
+        pirn_looping_call_release(f->loop);
+    }
+}
+
+static int stop_many_from_elsewhere(void *arg) {
+    (void)arg;
+    pirn_runtime_info info;
+    cr_assert_eq(pirn_runtime_describe(&info), 0);
+    for (unsigned round = 0; round < 40; round++) {
+        far_stop f = {.by_thread = round & 1, .release = round & 2};
+        stop_from_elsewhere(&f, info.workers);
+    }
+    return 0;
+}
+
+/* Goal: stop and release work on any thread, while the loop runs.
+ * Method: loops that tick are stopped, twice, and given up by a tasklet of another worker and by a foreign thread; the
+ *       deferred of each fires; ThreadSanitizer judges. */
+Test(looping_call, stop_from_elsewhere_ends_it) {
+    in_every_mode(stop_many_from_elsewhere, NULL);
+}
+
+static void *start_on_a_thread(void *arg) {
+    *(pirn_looping_call **)arg = pirn_looping_call_start(PIRN_MILLISECOND, true, tick, NULL);
+    cr_assert_null(pirn_call_later(0));
+    return NULL;
+}
+
+static int start_elsewhere(void *arg) {
+    (void)arg;
+    pirn_looping_call *loop = NULL;
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, start_on_a_thread, &loop), 0);
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    cr_assert_null(loop);
+    return 0;
+}
+
+/* Goal: what needs a worker is refused on a foreign thread, with a line that names the call to use.
+ * Method: a looping call and a call later from a foreign thread; NULL, and both lines. */
+Test(looping_call, start_on_a_foreign_thread_is_refused) {
+    for (int which = 0; which < ENGINE_MODES; which++) {
+        pirn_options options = engine_options(which);
+        captured said = capture_begin();
+        int result = pirn_run(&options, start_elsewhere, NULL);
+        char *text = capture_end(said);
+        cr_assert_eq(result, 0);
+        cr_assert(strstr(text, "pirn_looping_call_start() from a foreign thread"), "%s", text);
+        cr_assert(strstr(text, "pirn_call_later() from a foreign thread"), "%s", text);
+        cr_assert(strstr(text, "pirn_foreign_spawn()"), "%s", text);
+        free(text);
+    }
+}
