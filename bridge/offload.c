@@ -53,12 +53,11 @@ static void deliver_over(pn_message *message) {
     job_release(PN_CONTAINER_OF(message, pn_job, over));
 }
 
-/* It was cancelled while it ran, or dropped its argument: its deferred has failed by itself, and a result that came
- * late is destroyed here. What these destructors do may still wake tasklets (a pool of connections gets one back), so
- * it is counted until now. */
+/* It was cancelled before it was settled: its deferred has failed by itself, and a result that came late is destroyed.
+ * What these destructors do may still wake tasklets (a pool of connections gets one back), so it is counted until
+ * now. */
 static void end_cancelled(pn_job *ended, pirn_result *late) {
     pirn_result_drop(late);
-    pirn_deferred_release(ended->deferred);
     ended->over.deliver = deliver_over;
     if (pn_foreign_enter(ended->run) != 0) {
         pn_below->post(ended->home, &ended->over);
@@ -68,25 +67,26 @@ static void end_cancelled(pn_job *ended, pirn_result *late) {
     }
 }
 
-/* From here on a cancel is too late. False: one came before. */
-static bool begin_settling(pn_job *ended) {
+/* From here on a cancel finds nothing to do here. True: one came before. */
+static bool finish(pn_job *ended) {
     pn_mutex_lock(&ended->pool->mutex);
-    bool wanted = !ended->cancelled;
-    ended->state = wanted ? SETTLING : ENDED;
+    bool cancelled = ended->cancelled;
+    ended->state = SETTLED;
     pn_mutex_unlock(&ended->pool->mutex);
-    return wanted;
+    return cancelled;
 }
 
-/* Give `result` to whoever waits, if anybody does by now. Any thread of the runtime. */
+/* Give `result` to whoever waits. Any thread of the runtime. */
 static void end_owned(pn_job *ended, pirn_result *result) {
     drop_arg(&ended->work);
-    if (!begin_settling(ended)) {
+    /* PIRN_EALREADY: cancelled, or somebody else fired it; then the result has been destroyed there. */
+    int error = pirn_deferred_settle(ended->deferred, result);
+    bool cancelled = finish(ended);
+    pirn_deferred_release(ended->deferred);
+    if (cancelled) {
         end_cancelled(ended, result);
         return;
     }
-    /* PIRN_EALREADY: somebody else fired it meanwhile; then the result is destroyed there. */
-    int error = pirn_deferred_settle(ended->deferred, result);
-    pirn_deferred_release(ended->deferred);
     if (error == PIRN_ECLOSED) {
         job_release(ended); /* the home's hold: it is gone, and hears of no result */
     }
@@ -154,9 +154,7 @@ static void cancel(pirn_deferred *deferred, void *context) {
         cancelled->cancelled = true;
         pn_job_interrupt(cancelled);
     } else if (cancelled->state == ENDED) {
-        cancelled->cancelled = true; /* its thread is at the argument's drop */
-    } else {
-        pn_deferred_set_patient(deferred); /* its result is as good as here, and wins */
+        cancelled->cancelled = true; /* its thread drops the argument, or settles, which comes too late */
     }
     pn_mutex_unlock(&pool->mutex);
     if (withdrawn) {

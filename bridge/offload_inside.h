@@ -4,9 +4,9 @@
  * Threads: a job's and a pool's changing fields are under the pool's mutex; a pool's place among all is under the one
  *       threads_mutex of offload_pool.c. Order: threads_mutex before a pool's.
  *
- * States of a job:  QUEUED -> RUNNING -> ENDED -> SETTLING    Whoever moves it to ENDED, under the pool's mutex, ends
- *                      +------------------^        it: drops its argument and, unless its deferred was cancelled until
- *                                                  then and fails by itself, settles that.
+ * States of a job:  QUEUED -> RUNNING -> ENDED -> SETTLED     Whoever moves it to ENDED, under the pool's mutex, ends
+ *                      +------------------^        it: drops its argument and settles the deferred. A cancel that
+ *                                                  came first has failed that, and the result is destroyed.
  *
  * Lifetime: a job has two holds: its own way's, until it ended, and its home's, until the deferred has a result: only
  *       until then can the home call the canceller. A pool is held by its creator, its threads and its jobs.
@@ -37,7 +37,7 @@ struct pirn_pool {
     bool closed;
 };
 
-typedef enum pn_job_state { QUEUED, RUNNING, ENDED, SETTLING } pn_job_state;
+typedef enum pn_job_state { QUEUED, RUNNING, ENDED, SETTLED } pn_job_state;
 
 typedef struct pn_job {
     /* immutable after create */

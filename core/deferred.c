@@ -131,10 +131,6 @@ void pn_deferred_set_external(pirn_deferred *deferred) {
     deferred->external = true;
 }
 
-void pn_deferred_set_patient(pirn_deferred *deferred) {
-    deferred->patient = true;
-}
-
 void pn_deferred_set_source(pirn_deferred *deferred, void (*arrived)(void *context)) {
     deferred->external = true;
     deferred->source_arrived = arrived;
@@ -197,12 +193,13 @@ pirn_deferred *pirn_deferred_retain(pirn_deferred *deferred) {
 }
 
 /* The failure that is left at the end, NULL for none. An errback that leaves the failure as it is has not handled it,
- * as in Twisted; an await that saw it has. A cancellation is what somebody asked for, and no error. */
+ * as in Twisted; an await that saw it has; and one that gave up will not see it. A cancellation is what somebody asked
+ * for, and no error. */
 static const pirn_result *left_failing(const pirn_deferred *d) {
     bool settled = pn_below->load(&d->outcome) != PN_UNSETTLED;
     const pirn_result *last = d->viewed || !settled ? &d->result : &d->final;
     bool awaited = pn_below->load(&d->outcome) == PN_BORROWED && d->final.status < 0;
-    return last->status < 0 && last->status != PIRN_ECANCELED && !awaited ? last : NULL;
+    return last->status < 0 && last->status != PIRN_ECANCELED && !awaited && !d->given_up ? last : NULL;
 }
 
 static void report_unhandled(const pirn_deferred *d) {
@@ -266,20 +263,29 @@ void pirn_deferred_release(pirn_deferred *deferred) {
 
 /* ---- fire ---- */
 
-/* Home; the caller claimed `fired`. */
+static void tell_source(const pirn_deferred *d) {
+    if (d->source_arrived) {
+        d->source_arrived(d->cancel_context);
+    }
+}
+
+/* Home; `fired` is claimed. */
 static void arrive(pirn_deferred *d, pirn_result *result) {
     d->result = *result;
     *result = (pirn_result){0};
     d->arrived = true;
-    if (d->source_arrived) {
-        d->source_arrived(d->cancel_context);
-    }
-    pn_deferred_run(d);
 }
 
 static void deliver_arrival(pn_message *message) {
     pirn_deferred *d = PN_CONTAINER_OF(message, pirn_deferred, arrival);
-    arrive(d, &d->arriving);
+    if (d->arrived) { /* a cancel at home came first and was final */
+        pirn_result_drop(&d->arriving);
+        tell_source(d);
+    } else {
+        arrive(d, &d->arriving);
+        tell_source(d);
+        pn_deferred_run(d);
+    }
     pirn_deferred_release(d);
 }
 
@@ -290,6 +296,8 @@ static int settle(pirn_deferred *deferred, pirn_result *result) {
     }
     if (pn_deferred_is_home(deferred)) {
         arrive(deferred, result);
+        tell_source(deferred);
+        pn_deferred_run(deferred);
         return 0;
     }
     deferred->arriving = *result;
@@ -329,23 +337,36 @@ static void ask_canceller(pirn_deferred *d) {
     pn_callback_leave(outer);
 }
 
+/* Fail it now, unless it has a result. One that another thread fired, and whose message has not arrived, fails too: the
+ * cancel is final, and the result is destroyed when it arrives. */
+static void fail_cancelled(pirn_deferred *d) {
+    if (d->arrived) {
+        return; /* the canceller fired it */
+    }
+    bool on_its_way = !pn_below->claim(&d->fired, PN_UNFIRED, d->canceller ? PN_FIRED : PN_SWALLOW);
+    pirn_result result = {.status = PIRN_ECANCELED};
+    arrive(d, &result);
+    if (!on_its_way) {
+        tell_source(d); /* else when the message has come: what its result's destructor does is counted until then */
+    }
+    pn_deferred_run(d);
+}
+
 void pn_deferred_cancel_here(pirn_deferred *deferred) {
     pirn_deferred *d = deferred;
     while (d->waits_for) {
         d = d->waits_for;
     }
-    if (d->cancelling || pn_below->load(&d->fired) != PN_UNFIRED) {
-        return; /* its result is here or on the way, and stays; or the canceller, asked before, is still at it */
+    if (d->cancelling || d->arrived) {
+        return; /* its result stays; or the canceller, asked before, is still at it */
     }
     (void)pirn_deferred_retain(d); /* the canceller or a callback may give up what the caller relies on */
     d->cancelling = true;
-    uint32_t fired_by_us = d->canceller ? PN_FIRED : PN_SWALLOW;
-    if (d->canceller) {
-        ask_canceller(d);
+    if (d->canceller && pn_below->load(&d->fired) == PN_UNFIRED) {
+        ask_canceller(d); /* not when it was fired: then the work is over, and its context may be gone */
     }
-    if (!d->patient && pn_below->claim(&d->fired, PN_UNFIRED, fired_by_us)) {
-        pirn_result result = {.status = PIRN_ECANCELED};
-        arrive(d, &result);
+    if (!d->patient) {
+        fail_cancelled(d);
     }
     pirn_deferred_release(d);
 }
@@ -356,8 +377,19 @@ typedef struct cancel_order {
     bool only_if_unwanted;
 } cancel_order;
 
+void pn_deferred_give_up_here(pirn_deferred *deferred, bool cancel) {
+    if (deferred->consumers == 0) {
+        deferred->given_up = true;
+        if (cancel) {
+            pn_deferred_cancel_here(deferred);
+        }
+    }
+}
+
 static void cancel_now(pirn_deferred *d, bool only_if_unwanted) {
-    if (!only_if_unwanted || d->consumers == 0) {
+    if (only_if_unwanted) {
+        pn_deferred_give_up_here(d, true);
+    } else {
         pn_deferred_cancel_here(d);
     }
 }

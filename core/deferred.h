@@ -17,10 +17,9 @@ pirn_deferred *pn_deferred_create_from(int home, pirn_canceller canceller, void 
  * part of a deadlock. Home, before it is given to anybody. */
 void pn_deferred_set_external(pirn_deferred *deferred);
 /* And have `arrived(context)` run when its result arrives, with the canceller's context: once, at home, before any
- * callback and also while it is paused. Home, before it is given to anybody. */
+ * callback and also while it is paused. When a cancel came while the result was on its way: after that was destroyed.
+ * Home, before it is given to anybody. */
 void pn_deferred_set_source(pirn_deferred *deferred, void (*arrived)(void *context));
-/* In its canceller: a result is on its way, and wins. Home. */
-void pn_deferred_set_patient(pirn_deferred *deferred);
 bool pn_deferred_is_external(const pirn_deferred *deferred);
 
 /* The worker it belongs to. Any thread. */

@@ -60,9 +60,10 @@ static int park_here(pirn_deferred *d, pirn_result *out, pirn_time deadline, boo
     await.awaiter.waiter = &await.waiter;
     pn_list_append(&d->awaiters, &await.awaiter.link);
     d->consumers++;
+    d->given_up = false;
     int error = pn_wait(&await.waiter, deadline, NULL);
     if (error != 0) {
-        *end = (wait_end){.early = true, .struck = await.waiter.word.opaque == PN_STRUCK && error != PIRN_EDEADLK};
+        *end = (wait_end){.early = true, .struck = pn_waiter_was_struck(&await.waiter)};
         return error;
     }
     *out = await.got;
@@ -109,6 +110,7 @@ static void deliver_await(pn_message *message) {
     }
     pn_list_append(&d->awaiters, &await->awaiter.link);
     d->consumers++;
+    d->given_up = false;
 }
 
 static void deliver_give_up(pn_message *message) {
@@ -118,9 +120,7 @@ static void deliver_give_up(pn_message *message) {
         pn_node_unlink(&await->awaiter.link);
         d->consumers--;
     }
-    if (await->struck && d->consumers == 0) {
-        pn_deferred_cancel_here(d);
-    }
+    pn_deferred_give_up_here(d, await->struck);
     pn_free(await);
     pirn_deferred_release(d);
 }
@@ -150,7 +150,7 @@ static int park_elsewhere(pirn_deferred *d, pirn_result *out, pirn_time deadline
     pn_below->post(d->home, &await->message);
     int error = pn_wait(&waiter, deadline, NULL);
     if (error != 0) {
-        await->struck = waiter.word.opaque == PN_STRUCK && error != PIRN_EDEADLK;
+        await->struck = pn_waiter_was_struck(&waiter);
         await->give_up.deliver = deliver_give_up;
         pn_below->post(d->home, &await->give_up);
         return error;
@@ -173,8 +173,8 @@ int pirn_await(pirn_deferred *deferred, pirn_result *out, pirn_time deadline) {
     }
     int error = pn_may_wait("pirn_await", deadline);
     if (error != 0) {
-        if (error != PIRN_ETHREAD) {
-            pn_deferred_cancel_unwanted(deferred); /* a wait that is over before it began */
+        if (pn_current()) {
+            pn_deferred_cancel_unwanted(deferred); /* a strike was due: a wait that is over before it began */
         }
         return error;
     }
@@ -192,8 +192,8 @@ int pirn_await(pirn_deferred *deferred, pirn_result *out, pirn_time deadline) {
     }
     wait_end end = {0};
     error = park_here(deferred, out, deadline, false, &end);
-    if (end.struck) {
-        pn_deferred_cancel_unwanted(deferred);
+    if (end.early) {
+        pn_deferred_give_up_here(deferred, end.struck);
     }
     return error;
 }
@@ -201,7 +201,7 @@ int pirn_await(pirn_deferred *deferred, pirn_result *out, pirn_time deadline) {
 static int await_take(pirn_deferred *d, pirn_result *out, pirn_time deadline, wait_end *end) {
     int error = pn_may_wait("pirn_await_take", deadline);
     if (error != 0) {
-        end->early = error != PIRN_ETHREAD;
+        end->early = pn_current() != NULL; /* a strike was due */
         return error;
     }
     if (pn_deferred_is_settled(d)) {

@@ -82,6 +82,7 @@ struct pirn_deferred {
     bool arrived; /* `result` or `final` is there                                                 */
     bool running, viewed;
     bool cancelling;    /* the canceller was asked                                                      */
+    bool given_up;      /* the last wait for it ended early, and nobody came after                      */
     bool waits_outside; /* as external, but learnt later: it waits for an external one                   */
 };
 
@@ -121,7 +122,11 @@ void pn_deferred_unshare(pirn_deferred *deferred);
 
 void pn_deferred_cancel_here(pirn_deferred *deferred);
 
-/* A cancel, here or by message, that does nothing unless nobody waits for it. Any thread. */
+/* A wait for it has ended early. When it was the last: a failure that comes later, or came meanwhile, is nobody's and
+ * is not reported; and with `cancel` it is cancelled. */
+void pn_deferred_give_up_here(pirn_deferred *deferred, bool cancel);
+
+/* The same with a cancel, here or by message. Any thread. */
 void pn_deferred_cancel_unwanted(pirn_deferred *deferred);
 
 /* Borrow the result if there is one. Any thread. `out->drop` is NULL and `out->failure` the deferred's. */

@@ -100,6 +100,9 @@ static void fail_on_first(gather *g, size_t index) {
 
 static void came_to_list(gather *g, size_t index, pirn_result *result) {
     bool succeeded = result->status == 0;
+    if (g->deferred->given_up) {
+        g->members[index].child->given_up = true; /* nobody waits for the list, and so for none of it */
+    }
     if (!g->results) {
         if (!succeeded && (g->flags & PIRN_LIST_CONSUME_FAILURES)) {
             pirn_result_drop(result);
@@ -156,9 +159,9 @@ static pirn_deferred *came(void *context, pirn_result *result) {
     member *m = context;
     gather *g = m->gather;
     pirn_deferred *child = m->child;
-    m->child = NULL;
     g->missing--;
     g->came(g, (size_t)(m - g->members), result);
+    m->child = NULL;
     pirn_deferred_release(child);
     put(g);
     return NULL;

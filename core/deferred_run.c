@@ -165,6 +165,7 @@ static void attach(pirn_deferred *d, pirn_deferred *inner) {
     *inner->end = &d->continuation;
     inner->end = &d->continuation.next;
     inner->consumers++;
+    inner->given_up = false;
 }
 
 /* ---- an inner deferred of another home: a deferred of this home stands for it ---- */
@@ -332,6 +333,7 @@ void pn_deferred_add_link(pirn_deferred *deferred, pn_link *link) {
     *deferred->end = link;
     deferred->end = &link->next;
     deferred->consumers += link->kind != PN_LINK_CALLBACK;
+    deferred->given_up = false;
     pn_deferred_run(deferred);
 }
 

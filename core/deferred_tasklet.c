@@ -22,7 +22,7 @@ typedef struct job {
     void *arg;
     pirn_deferred *deferred; /* held                                                                     */
     pirn_tasklet tasklet;
-    bool ran;
+    bool ran, cancelled;
     pirn_result result;
 } job;
 
@@ -43,9 +43,12 @@ static int code_of_unstarted(const pn_tasklet *tasklet) {
 
 static void end_job(void *arg) {
     job *j = arg;
+    const pn_tasklet *tasklet = pn_tasklet_find(pn_sched_self(), j->tasklet);
     if (!j->ran) {
-        const pn_tasklet *tasklet = pn_tasklet_find(pn_sched_self(), j->tasklet);
         j->result = (pirn_result){.status = code_of_unstarted(tasklet)};
+    } else if (j->cancelled && !tasklet->cancel_told && j->result.status == 0) {
+        pirn_result_drop(&j->result); /* it ended before it could learn of the cancel, which is final */
+        j->result.status = PIRN_ECANCELED;
     }
     (void)pirn_deferred_settle(j->deferred, &j->result);
     pirn_deferred_release(j->deferred);
@@ -54,7 +57,8 @@ static void end_job(void *arg) {
 
 static void cancel_job(pirn_deferred *deferred, void *context) {
     (void)deferred;
-    const job *j = context;
+    job *j = context;
+    j->cancelled = true;
     (void)pirn_cancel_pending(j->tasklet); /* not started: it ends at once, and the job with it */
 }
 
@@ -82,6 +86,20 @@ pirn_deferred *pirn_deferred_tasklet_from(pirn_call_fn fn, void *arg, const char
     return start_job(fn, arg, file, line);
 }
 
+/* When the wait ends early, it has cancelled the tasklet: the function still uses its argument, which may stand on the
+ * caller's stack, until it has ended. */
+static int take_or_wait_for_end(pirn_deferred *deferred, pirn_result *out, pirn_time deadline) {
+    (void)pirn_deferred_retain(deferred);
+    int error = pirn_await_take(deferred, out, deadline);
+    if (!pirn_deferred_finished(deferred)) {
+        pirn_shield_enter();
+        (void)pirn_await(deferred, NULL, PIRN_FOREVER);
+        pirn_shield_leave();
+    }
+    pirn_deferred_release(deferred);
+    return error;
+}
+
 int pirn_blocking_tasklet_from(pirn_call_fn fn, void *arg, pirn_result *out, pirn_time deadline, const char *file,
                                int line) {
     pirn_result result = {0};
@@ -91,7 +109,7 @@ int pirn_blocking_tasklet_from(pirn_call_fn fn, void *arg, pirn_result *out, pir
     }
     if (error == 0) {
         pirn_deferred *deferred = start_job(fn, arg, file, line);
-        error = deferred ? pirn_await_take(deferred, &result, deadline) : PIRN_ENOMEM;
+        error = deferred ? take_or_wait_for_end(deferred, &result, deadline) : PIRN_ENOMEM;
     }
     if (out) {
         *out = result;

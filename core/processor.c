@@ -91,9 +91,9 @@ static int take_calls(void *arg) {
         int error = pirn_recv(processor->calls, &c, PIRN_FOREVER);
         if (error == 0) {
             serve(processor, c);
-        } else if (error == PIRN_ECLOSED || error == PIRN_ECANCELED) {
+        } else if (pirn_channel_closed(processor->calls) || pirn_cancelled()) {
             return 0;
-        } /* else somebody threw at us: once, and between two calls, so there is nothing to undo */
+        } /* else somebody threw at us, whatever code: once, and between two calls, so there is nothing to undo */
     }
 }
 

@@ -85,7 +85,7 @@ static pn_tasklet *take_record(pn_sched *sched) {
     pn_tasklet *tasklet = PN_CONTAINER_OF(pn_list_pop(&sched->free), pn_tasklet, link);
     PN_DCHECK(tasklet->state == PN_FREE && !tasklet->failure && !tasklet->cleanups);
     tasklet->waiter = NULL;
-    tasklet->cancelled = tasklet->is_main = tasklet->stuck_reported = false;
+    tasklet->cancelled = tasklet->is_main = tasklet->stuck_reported = tasklet->cancel_told = false;
     tasklet->shield = 0;
     tasklet->strike = tasklet->result = 0;
     tasklet->joiner = NULL;
@@ -271,6 +271,7 @@ void pn_tasklet_strike(pn_tasklet *tasklet, int code, bool sticky, bool run_now)
             break;
         }
         tasklet->strike = 0;
+        tasklet->cancel_told |= sticky;
         if (can_switch) {
             pn_switch_to(tasklet, true);
         } else {

@@ -65,7 +65,7 @@ int pirn_sleep_until(pirn_time deadline) {
     pn_waiter waiter;
     pn_waiter_init(&waiter, PN_ON_SLEEP, NULL);
     error = pn_wait(&waiter, deadline, NULL);
-    return error == PIRN_ETIMEDOUT ? 0 : error;
+    return pn_waiter_timed_out(&waiter) ? 0 : error; /* a thrown PIRN_ETIMEDOUT is not the end of the sleep */
 }
 
 /* ---- join ---- */
@@ -217,7 +217,11 @@ int pirn_worker(void) {
 
 bool pirn_cancelled(void) {
     pn_tasklet *current = pn_current();
-    return current && current->cancelled;
+    if (!current || !current->cancelled) {
+        return false;
+    }
+    current->cancel_told = true;
+    return true;
 }
 
 void pirn_shield_enter(void) {

@@ -146,6 +146,16 @@ bool pn_waiter_strike(pn_waiter *waiter, int code) {
     return true;
 }
 
+bool pn_waiter_timed_out(const pn_waiter *waiter) {
+    return outcome_of(waiter) == PN_TIMED_OUT;
+}
+
+/* The judge of deadlocks ends main's wait by the same means. */
+bool pn_waiter_was_struck(const pn_waiter *waiter) {
+    bool by_judge = waiter->code == PIRN_EDEADLK && waiter->tasklet->is_main;
+    return outcome_of(waiter) == PN_STRUCK && !by_judge;
+}
+
 static void deadline_came(pn_timer *timer) {
     pn_waiter *waiter = PN_CONTAINER_OF(timer, pn_waiter, timer);
     if (outcome_of(waiter) == PN_OPEN && end_early(waiter, PN_TIMED_OUT)) {
@@ -163,7 +173,11 @@ static int take_strike(pn_tasklet *tasklet) {
         tasklet->strike = 0;
         return code;
     }
-    return tasklet->cancelled ? PIRN_ECANCELED : 0;
+    if (!tasklet->cancelled) {
+        return 0;
+    }
+    tasklet->cancel_told = true;
+    return PIRN_ECANCELED;
 }
 
 int pn_may_wait(const char *call, pirn_time deadline) {
@@ -205,11 +219,10 @@ static void park_until(pn_waiter *waiter, pirn_time deadline) {
 int pn_wait(pn_waiter *waiter, pirn_time deadline, uint32_t *clause) {
     PN_DCHECK(waiter->tasklet == pn_current());
     pn_tasklet *tasklet = waiter->tasklet;
+    int thrown = tasklet->strike;
     int strike = take_strike(tasklet);
     if (strike == 0 || !pn_waiter_strike(waiter, strike)) {
-        if (strike != 0 && strike != PIRN_ECANCELED) {
-            tasklet->strike = strike; /* lost to the result: still due */
-        }
+        tasklet->strike = thrown; /* lost to the result: still due */
         park_until(waiter, deadline);
     }
     uint32_t outcome = outcome_of(waiter);

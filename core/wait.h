@@ -96,6 +96,11 @@ bool pn_waiter_is_here(const pn_waiter *waiter);
 /* Home: a record wait's completion has arrived: claims and readies in one. */
 void pn_waiter_complete(pn_waiter *waiter);
 
+/* After pn_wait: whether its deadline ended it, and no strike with the same code. */
+bool pn_waiter_timed_out(const pn_waiter *waiter);
+/* After pn_wait: whether a cancel or a throw ended it. */
+bool pn_waiter_was_struck(const pn_waiter *waiter);
+
 /* "receive on chat", "read of descriptor 12": what it waits on, for reports. `text` is returned. */
 const char *pn_waiter_describe(const pn_waiter *waiter, char *text, size_t text_bytes);
 

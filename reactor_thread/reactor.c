@@ -9,6 +9,7 @@
 #include "reactor.h"
 
 #include "http_engine.h"
+#include "later.h"
 #include "request.h"
 #include "resolve.h"
 #include "signal_watch.h"
@@ -55,6 +56,7 @@ void pn_reactor_close(void) {
     pn_reactor *reactor = &pn_reactor_current;
     pn_loop_touch(reactor->loop);
     pn_http_engine_fini();
+    pn_laters_fini();
     pn_signal_watches_fini();
     pn_resolver_fini();
     pn_loop_destroy(reactor->loop);

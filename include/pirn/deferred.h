@@ -13,7 +13,7 @@
  * Holds: create gives one hold, retain one more, release gives one up. Who will fire a deferred keeps a hold until it
  * has fired. The result belongs to the deferred until its last hold is gone; then what nobody took is destroyed, and a
  * failure that is still the result, and that no await saw, is reported with the place where it was made (but for
- * PIRN_ECANCELED, which somebody asked for).
+ * PIRN_ECANCELED, which somebody asked for, and for a failure that came after the last await for it had ended early).
  */
 #ifndef PIRN_DEFERRED_H
 #define PIRN_DEFERRED_H
@@ -83,8 +83,10 @@ PIRN_API int pirn_deferred_fail(pirn_deferred *deferred, pirn_failure *failure);
  * zeroes it. As pirn_deferred_fire. */
 PIRN_API int pirn_deferred_settle(pirn_deferred *deferred, pirn_result *result);
 
-/* Cancel: an unfired one asks its canceller and fails with PIRN_ECANCELED unless that fired it; one that waits for an
- * inner deferred cancels the inner; a finished one stays as it is. Parks: no. Thread: any. Returns: 0; PIRN_ENOMEM (for
+/* Cancel: one without a result asks its canceller and fails with PIRN_ECANCELED unless that fired it; one that waits
+ * for an inner deferred cancels the inner; a finished one stays as it is. At home the cancel is final when it returns:
+ * a result that is on its way from another thread, or comes later, goes nowhere, and its destructor runs once. (A list,
+ * a race and a deferred tasklet finish in their own time.) Parks: no. Thread: any. Returns: 0; PIRN_ENOMEM (for
  * the message, elsewhere than at home); PIRN_ECLOSED (a foreign thread, the runtime is over). Answers to
  * Deferred.cancel. */
 PIRN_API int pirn_deferred_cancel(pirn_deferred *deferred);
@@ -164,16 +166,19 @@ PIRN_API int pirn_await_take(pirn_deferred *deferred, pirn_result *out, pirn_tim
 typedef int (*pirn_call_fn)(void *arg, pirn_result *out);
 
 /* Run `fn(arg)` in a new tasklet of this worker; the deferred fires with its result. Cancelling it cancels the tasklet,
- * and it finishes when that has ended: `fn` may catch the PIRN_ECANCELED and return something else. Parks: no. Thread:
- * a worker's. Owns: `arg` passes to `fn` as it is; the caller has one hold. Returns: NULL when there is no memory, or
- * no worker here (a line is on stderr); then `fn` never runs. Answers to the seeds' deferred_tasklet. */
+ * and it finishes when that has ended: `fn` may catch the PIRN_ECANCELED and return something else. The success of a
+ * `fn` that ended without learning of the cancel is destroyed, and the deferred fails with PIRN_ECANCELED. Parks: no.
+ * Thread: a worker's. Owns: `arg` passes to `fn` as it is; the caller has one hold. Returns: NULL when there is no
+ * memory, or no worker here (a line is on stderr); then `fn` never runs. Answers to the seeds' deferred_tasklet. */
 #define pirn_deferred_tasklet(fn, arg) pirn_deferred_tasklet_from((fn), (arg), __FILE__, __LINE__)
 PIRN_API pirn_deferred *pirn_deferred_tasklet_from(pirn_call_fn fn, void *arg, const char *file, int line);
 
-/* Run `fn(arg)` in a new tasklet and wait for it. Parks: yes. Thread: a tasklet. Args: `out` may be NULL: what it owns
- * is destroyed. Owns: `*out` is the caller's. Returns: what `fn` came to; PIRN_ENOMEM; the wait's codes: nothing was
- * started (so always with PIRN_NOW), or the tasklet is cancelled, and its late result destroyed. Answers to the seeds'
- * blocking_tasklet. */
+/* Run `fn(arg)` in a new tasklet and wait for it. `fn` has always ended when this returns, so `arg` may stand on the
+ * caller's stack: when the wait ends early, the tasklet is cancelled and waited for, without a limit and shielded from
+ * cancellation. Parks: yes, past the deadline for as long as `fn` takes to end. Thread: a tasklet. Args: `out` may be
+ * NULL: what it owns is destroyed. Owns: `*out` is the caller's. Returns: what `fn` came to; PIRN_ENOMEM; the wait's
+ * codes: nothing was started (so always with PIRN_NOW), or the wait ended early, and the late result was destroyed. The
+ * one exception: after PIRN_EDEADLK, in main only, `fn` may still be parked. Answers to the seeds' blocking_tasklet. */
 #define pirn_blocking_tasklet(fn, arg, out, deadline)                                                                  \
     pirn_blocking_tasklet_from((fn), (arg), (out), (deadline), __FILE__, __LINE__)
 PIRN_API int pirn_blocking_tasklet_from(pirn_call_fn fn, void *arg, pirn_result *out, pirn_time deadline,

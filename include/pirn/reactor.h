@@ -17,9 +17,10 @@
 extern "C" {
 #endif
 
-/* Fire (with no value) `delay_ns` from now, by the reactor's clock (whole milliseconds, never early). Add the callback
- * to the deferred; cancelling it takes the timer back. It fails with PIRN_ECLOSED when the runtime ends first. Parks:
- * no. Thread: a worker's. Args: a delay of 0 or less is the reactor's next turn. Owns: the caller has one hold.
+/* Fire (with no value) `delay_ns` from now, by the reactor's clock (whole milliseconds, never early). Calls that are
+ * due fire in the order of their deadlines; those of one worker with equal deadlines in the order of asking. Add the
+ * callback to the deferred; cancelling it takes the timer back. It fails with PIRN_ECLOSED when the runtime ends first.
+ * Parks: no. Thread: a worker's. Args: a delay of 0 or less is the reactor's next turn. Owns: the caller has one hold.
  * Returns: NULL when there is no memory, or no worker here. Answers to reactor.callLater. reactor_thread/later.c */
 PIRN_API pirn_deferred *pirn_call_later(int64_t delay_ns);
 

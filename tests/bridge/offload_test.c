@@ -12,6 +12,7 @@
 #include "live.h"
 #include "modes.h"
 #include "offload.h"
+#include "worker.h"
 
 /* What a job is given and what became of it. Static in each test: a job may outlive the test's frames. */
 typedef struct task {
@@ -266,6 +267,76 @@ static int cancel_running(void *arg) {
 Test(offload, cancelled_running_job_is_interrupted, .timeout = 60) {
     test_run_everywhere(cancel_running, NULL);
     cr_assert_eq(pn_outside_count(), 0);
+}
+
+/* Until the pool's thread has handed the job back; no turn of the scheduler, so its message stays unread. */
+static void wait_for_settling(task *one) {
+    while (one->drops == 0) {
+        sched_yield();
+    }
+    for (pirn_time end = pirn_after(5 * PIRN_MILLISECOND); pirn_now() < end;) {
+    }
+}
+
+static pirn_deferred *count_success(void *context, pirn_result *result) {
+    *(int *)context += result->status == 0;
+    return NULL;
+}
+
+static int cancel_with_its_result_on_the_way(void *arg) {
+    (void)arg;
+    static task done;
+    task_init(&done);
+    int successes = 0;
+    pirn_deferred *deferred = pirn_offload(quick, &done, drop_task);
+    TEST_CHECK(pirn_deferred_add_both(deferred, count_success, &successes) == 0);
+    wait_for_settling(&done);
+    TEST_CHECK(pirn_deferred_cancel(deferred) == 0);
+    TEST_CHECK(pirn_await(deferred, NULL, PIRN_FOREVER) == PIRN_ECANCELED);
+    while (done.result_drops == 0 || pn_worker_self()->jobs > 0) {
+        (void)pirn_sleep_until(pirn_after(100 * PIRN_MICROSECOND));
+    }
+    TEST_CHECK(done.runs == 1 && done.drops == 1 && done.result_drops == 1 && successes == 0);
+    pirn_deferred_release(deferred);
+    return 0;
+}
+
+/* Goal: a job cancelled at home after it ended, before its result arrived, fails: the late result is destroyed once.
+ * Method: the home computes until the pool's thread has dropped the argument and had time to settle; then cancel. */
+Test(offload, cancel_wins_over_a_result_on_its_way, .timeout = 60) {
+    test_run_everywhere(cancel_with_its_result_on_the_way, NULL);
+}
+
+static int race_cancels_with_ends(void *arg) {
+    (void)arg;
+    static task job;
+    unsigned rounds = (unsigned)pirn_test_count(3000, 100);
+    for (unsigned i = 0; i < rounds; i++) {
+        task_init(&job);
+        pirn_deferred *deferred = pirn_offload(quick, &job, drop_task);
+        for (unsigned spin = 0; spin < i % 64 * 40; spin++) {
+            __asm__ volatile("" : : : "memory");
+        }
+        if (i % 7 == 0) {
+            pirn_yield();
+        }
+        bool finished = pirn_deferred_finished(deferred);
+        TEST_CHECK(pirn_deferred_cancel(deferred) == 0);
+        TEST_CHECK(pirn_await(deferred, NULL, PIRN_FOREVER) == (finished ? 0 : PIRN_ECANCELED));
+        pirn_deferred_release(deferred);
+        while (pn_worker_self()->jobs > 0) {
+            (void)pirn_sleep_until(pirn_after(20 * PIRN_MICROSECOND));
+        }
+        TEST_CHECK(job.drops == 1 && job.result_drops == job.runs);
+    }
+    return 0;
+}
+
+/* Goal: wherever a cancel meets a job (queued, running, dropping its argument, settling, settled), the job is counted,
+ * its argument and its result are destroyed once, and it never succeeds afterwards.
+ * Method: cancel after pauses of many lengths; the counts of jobs, runs and destructors. */
+Test(offload, cancel_at_any_moment_has_one_outcome, .timeout = 60) {
+    test_run_everywhere(race_cancels_with_ends, NULL);
 }
 
 static int await_to_cancel(void *arg) {

@@ -172,6 +172,125 @@ Test(deferred_await, late_result_after_a_take_is_destroyed_once) {
     run_body(body_take_deadline);
 }
 
+/* ---- a failure that comes after the last wait ended early ---- */
+
+typedef enum late_way { LATE_AWAIT, LATE_TAKE, LATE_WAYS } late_way;
+
+typedef struct late_case {
+    pirn_deferred *deferred;
+    late_way way;
+    pirn_time deadline;
+    int code;
+} late_case;
+
+static int wait_in_vain(void *arg) {
+    late_case *late = arg;
+    pirn_result out;
+    if (late->way == LATE_TAKE) {
+        late->code = pirn_await_take(late->deferred, &out, late->deadline);
+    } else {
+        late->code = pirn_await(late->deferred, &out, late->deadline);
+        pirn_deferred_release(late->deferred);
+    }
+    return 0;
+}
+
+static int fail_late(void *arg, pirn_result *out) {
+    (void)pirn_sleep_until(pirn_after((intptr_t)arg));
+    return pirn_result_fail(out, PIRN_EHTTP, "late");
+}
+
+/* The failure comes while the waiter's deadline has passed but it had no turn yet. */
+static void fail_before_its_turn(late_way way) {
+    late_case late = {.way = way, .deadline = pirn_after(10)};
+    pirn_deferred *firers = pirn_deferred_create(NULL, NULL);
+    late.deferred = pirn_deferred_retain(firers);
+    pirn_spawn(wait_in_vain, &late);
+    pirn_yield();
+    pn_alone_advance(20);
+    (void)pn_timers_run(&pn_sched_self()->timers, pirn_now());
+    cr_assert_eq(fail_with(firers, PIRN_EHTTP), 0);
+    pirn_deferred_release(firers);
+    let_others_run();
+    cr_assert_eq(late.code, PIRN_ETIMEDOUT);
+}
+
+/* The failure comes long after. */
+static void fail_after_its_turn(late_way way) {
+    late_case late = {.way = way, .deadline = pirn_after(10)};
+    pirn_deferred *firers = pirn_deferred_create(NULL, NULL);
+    late.deferred = pirn_deferred_retain(firers);
+    pirn_spawn(wait_in_vain, &late);
+    pirn_sleep_until(pirn_after(20));
+    cr_assert_eq(late.code, PIRN_ETIMEDOUT);
+    (void)fail_with(firers, PIRN_EHTTP);
+    pirn_deferred_release(firers);
+}
+
+/* A tasklet's deferred, which fails in its own time; its waiter ends by a deadline or by a strike. */
+static void fail_in_its_own_time(late_way way, bool struck) {
+    late_case late = {.way = way, .deadline = struck ? PIRN_FOREVER : pirn_after(10)};
+    late.deferred = pirn_deferred_tasklet(fail_late, number(50));
+    pirn_tasklet waiting = spawn_joinable(wait_in_vain, &late);
+    pirn_sleep_until(pirn_after(20));
+    if (struck) {
+        cr_assert_eq(pirn_throw(waiting, PIRN_EBUSY, false), 0);
+    }
+    cr_assert_eq(pirn_join(waiting, NULL, PIRN_FOREVER), 0);
+    cr_assert_eq(late.code, struck ? PIRN_EBUSY : PIRN_ETIMEDOUT);
+    pirn_sleep_until(pirn_after(PIRN_SECOND));
+}
+
+static void body_late_failures(void) {
+    for (late_way way = 0; way < LATE_WAYS; way++) {
+        fail_before_its_turn(way);
+        fail_after_its_turn(way);
+        fail_in_its_own_time(way, false);
+        fail_in_its_own_time(way, true);
+    }
+    pirn_deferred *children[2] = {pirn_deferred_tasklet(fail_late, number(50)), pirn_deferred_create(NULL, NULL)};
+    late_case late = {.way = LATE_TAKE, .deadline = pirn_after(10), .deferred = pirn_deferred_list(children, 2, 0)};
+    pirn_spawn(wait_in_vain, &late);
+    pirn_sleep_until(pirn_after(PIRN_SECOND));
+    cr_assert_eq(late.code, PIRN_ETIMEDOUT);
+}
+
+/* Goal: a failure is not reported when the last wait for it has ended early: nobody is left to handle it. Method: waits
+ * that end by a deadline or a strike, by await and await_take; the failure comes before the waiter's turn, after it, in
+ * the time of a cancelled tasklet, and inside a list. */
+Test(deferred_await, late_failure_after_the_last_wait_is_not_reported) {
+    run_body(body_late_failures);
+}
+
+static void body_still_reported(void) {
+    pirn_deferred *d = pirn_deferred_create(NULL, NULL);
+    cr_assert_eq(pirn_await(d, NULL, PIRN_NOW), PIRN_EAGAIN);
+    (void)fail_with(d, PIRN_EDB);
+    pirn_deferred_release(d);
+    cr_assert_eq(reports, 1, "a look without a wait gives nothing up");
+    d = pirn_deferred_create(NULL, NULL);
+    cr_assert_eq(pirn_await(d, NULL, pirn_after(5)), PIRN_ETIMEDOUT);
+    add(d, "later");
+    (void)fail_with(d, PIRN_EDB);
+    expect_noted("later=PIRN_EDB");
+    pirn_deferred_release(d);
+    cr_assert_eq(reports, 2, "the callback came after the wait, and passed the failure on");
+    d = pirn_deferred_create(NULL, NULL);
+    pirn_deferred *outer = pirn_deferred_create(NULL, NULL);
+    cr_assert_eq(pirn_await(d, NULL, pirn_after(5)), PIRN_ETIMEDOUT);
+    cr_assert_eq(pirn_deferred_chain(d, pirn_deferred_retain(outer)), 0);
+    (void)fail_with(pirn_deferred_retain(d), PIRN_EDB);
+    pirn_deferred_release(d);
+    pirn_deferred_release(outer);
+    cr_assert_eq(reports, 3, "it went to another, which nobody waited for");
+}
+
+/* Goal: a failure that nobody looked at is reported as before, also when somebody polled, or waited and others came
+ * after. Method: three such; each is reported once. */
+Test(deferred_await, failure_nobody_looked_at_is_still_reported) {
+    run_with_reports(body_still_reported, 3);
+}
+
 /* ---- taking ---- */
 
 static void body_take(void) {

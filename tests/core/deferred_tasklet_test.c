@@ -160,6 +160,42 @@ Test(deferred_tasklet, body_may_translate_its_cancellation) {
     run_body(body_translate);
 }
 
+static int give_after_a_turn(void *arg, pirn_result *out) {
+    pirn_yield();
+    return give_number(arg, out);
+}
+
+static int ask_and_give(void *arg, pirn_result *out) {
+    pirn_yield();
+    note("cancelled:%d", pirn_cancelled());
+    return give_number(arg, out);
+}
+
+static void body_cancel_unlearned(void) {
+    pirn_deferred *d = pirn_deferred_tasklet(give_after_a_turn, number(1));
+    add(d, "got");
+    pirn_yield();
+    cr_assert_eq(pirn_deferred_cancel(d), 0);
+    expect_noted("");
+    let_others_run();
+    expect_noted("got=PIRN_ECANCELED");
+    cr_assert(started == 1 && destroyed == 1);
+    pirn_deferred_release(d);
+    d = pirn_deferred_tasklet(ask_and_give, number(2));
+    add(d, "got");
+    pirn_yield();
+    cr_assert_eq(pirn_deferred_cancel(d), 0);
+    let_others_run();
+    expect_noted("cancelled:1 got=2");
+    pirn_deferred_release(d);
+}
+
+/* Goal: the success of a body that ended without learning of the cancel is no success; one that asked has decided.
+ * Method: bodies that are runnable when they are cancelled and never wait again, without and with pirn_cancelled(). */
+Test(deferred_tasklet, success_after_an_unlearned_cancel_is_destroyed) {
+    run_body(body_cancel_unlearned);
+}
+
 static void body_cancel_unstarted(void) {
     pirn_deferred *d = pirn_deferred_tasklet(give_number, number(1));
     add(d, "got");
@@ -256,6 +292,77 @@ static void body_blocking_deadline(void) {
  * Method: both, in virtual time. */
 Test(deferred_tasklet, blocking_that_times_out_cancels_its_tasklet) {
     run_body(body_blocking_deadline);
+}
+
+/* ---- the function's argument may stand on its caller's stack ---- */
+
+typedef struct borrowed_arg {
+    int turns_to_end, result; /* after its cancel                                                         */
+    bool ended;
+} borrowed_arg;
+
+static int end_slowly(void *arg, pirn_result *out) {
+    borrowed_arg *borrowed = arg;
+    int error = pirn_sleep_until(pirn_after(PIRN_SECOND));
+    for (int i = 0; i < borrowed->turns_to_end; i++) {
+        pirn_yield();
+    }
+    pirn_shield_enter();
+    pirn_sleep_until(pirn_after(PIRN_SECOND));
+    pirn_shield_leave();
+    borrowed->ended = true;
+    out->value = number(1);
+    out->drop = destroy_value;
+    return borrowed->result == 0 ? 0 : pirn_result_fail(out, borrowed->result, "late: %s", pirn_error_name(error));
+}
+
+static int block_with_deadline(void *arg) {
+    pirn_time deadline = *(pirn_time *)arg;
+    static const int results[] = {0, PIRN_EHTTP, PIRN_ETIMEDOUT};
+    for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
+        borrowed_arg borrowed = {.turns_to_end = (int)i, .result = results[i]};
+        pirn_result out = {.value = &out};
+        int error =
+            pirn_blocking_tasklet(end_slowly, &borrowed, &out, deadline == PIRN_FOREVER ? deadline : pirn_after(5));
+        note("%s:%d", pirn_error_name(error), borrowed.ended);
+        cr_assert(!out.value && out.status == 0);
+    }
+    return 0;
+}
+
+static void body_blocking_owns_stack(void) {
+    pirn_time limited = 5, unlimited = PIRN_FOREVER;
+    (void)block_with_deadline(&limited);
+    expect_noted("PIRN_ETIMEDOUT:1 PIRN_ETIMEDOUT:1 PIRN_ETIMEDOUT:1");
+    static const int codes[] = {PIRN_EBUSY, PIRN_ETIMEDOUT, PIRN_ECANCELED, PIRN_EAGAIN};
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        pirn_tasklet blocked = spawn_joinable(block_with_deadline, &unlimited);
+        for (unsigned n = 0; n < 3; n++) {
+            pirn_sleep_until(pirn_after(3));
+            cr_assert_eq(pirn_throw(blocked, codes[i], n & 1), 0);
+            let_others_run();
+            pirn_sleep_until(pirn_after(2 * PIRN_SECOND));
+        }
+        cr_assert_eq(pirn_join(blocked, NULL, pirn_after(PIRN_SECOND)), 0);
+        char expected[100];
+        const char *name = pirn_error_name(codes[i]);
+        snprintf(expected, sizeof expected, "%s:1 %s:1 %s:1", name, name, name);
+        expect_noted(expected);
+    }
+    pirn_tasklet blocked = spawn_joinable(block_with_deadline, &unlimited);
+    pirn_sleep_until(pirn_after(3));
+    cr_assert_eq(pirn_cancel(blocked), 0);
+    cr_assert_eq(pirn_join(blocked, NULL, PIRN_FOREVER), 0);
+    expect_noted("PIRN_ECANCELED:1 PIRN_ECANCELED:0 PIRN_ECANCELED:0"); /* the last two start nothing */
+    cr_assert_eq(destroyed, 3 * (1 + sizeof codes / sizeof *codes) + 1, "each late value, once");
+}
+
+/* Goal: pirn_blocking_tasklet returns only when its function has ended, so its argument may be its caller's: after a
+ * deadline, a throw of any code, and a cancel, from a function that takes many turns and a shielded sleep to end; a
+ * late failure is not reported, a late success destroyed once. Method: the argument says whether the function has
+ * ended. */
+Test(deferred_tasklet, blocking_waits_for_the_end_of_its_function) {
+    run_body(body_blocking_owns_stack);
 }
 
 static pirn_deferred *block_in_callback(void *context, pirn_result *result) {

@@ -460,7 +460,6 @@ static void body_fired_elsewhere(void) {
     pthread_join(thread, NULL);
     expect_noted("");
     cr_assert_eq(fire_number(d, 8), PIRN_EALREADY, "claimed although not arrived");
-    cr_assert_eq(pirn_deferred_cancel(d), 0);
     cr_assert_eq(pirn_await(d, NULL, PIRN_FOREVER), 0);
     expect_noted("home=6");
     cr_assert_eq(destroyed, 2);
@@ -468,10 +467,92 @@ static void body_fired_elsewhere(void) {
     cr_assert_eq(destroyed, 3);
 }
 
-/* Goal: a fire on another thread is one message: callbacks run at home, later fires and a cancel lose to it before it
- * arrived, and no value is lost or destroyed twice. Method: a real thread fires twice while home does not run. */
+/* Goal: a fire on another thread is one message: callbacks run at home, later fires lose to it before it arrived, and
+ * no value is lost or destroyed twice. Method: a real thread fires twice while home does not run. */
 Test(deferred, fire_on_another_thread_arrives_as_a_message) {
     run_body(body_fired_elsewhere);
+}
+
+static void fire_elsewhere(pirn_deferred *d) {
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, fire_on_thread, pirn_deferred_retain(d)), 0);
+    pthread_join(thread, NULL);
+    cr_assert_eq(destroyed, 1, "the second fire's value");
+}
+
+static void body_cancel_meets_fire(void) {
+    static const pirn_canceller cancellers[] = {NULL, note_canceller};
+    for (size_t i = 0; i < 2; i++) {
+        destroyed = 0;
+        pirn_deferred *d = pirn_deferred_create(cancellers[i], NULL);
+        add(d, "home");
+        fire_elsewhere(d);
+        cr_assert_eq(pirn_deferred_cancel(d), 0);
+        expect_noted("home=PIRN_ECANCELED"); /* and no canceller: there is nothing left to stop */
+        cr_assert_eq(destroyed, 1, "the result is still on its way");
+        let_others_run();
+        pirn_sleep_until(pirn_after(1));
+        cr_assert_eq(destroyed, 2, "it went nowhere");
+        cr_assert_eq(pirn_await(d, NULL, PIRN_FOREVER), PIRN_ECANCELED);
+        add(d, "later");
+        expect_noted("later=PIRN_ECANCELED");
+        pirn_deferred_release(d);
+        cr_assert_eq(destroyed, 2);
+    }
+}
+
+/* Goal: a cancel at home is final although another thread has fired the deferred and the message is on its way: the
+ * callbacks see PIRN_ECANCELED, at once and for good. Method: a real thread fires while home does not run; then cancel,
+ * with and without a canceller, let the message arrive, and look at the callbacks and the destructors. */
+Test(deferred, cancel_wins_over_a_fire_on_its_way) {
+    run_body(body_cancel_meets_fire);
+}
+
+static void body_inner_cancelled_on_its_way(void) {
+    pirn_deferred *inner = pirn_deferred_create(NULL, NULL), *outer = pirn_deferred_create(NULL, NULL);
+    add_inner(outer, pirn_deferred_retain(inner));
+    fire_number(outer, 1);
+    destroyed = 0;
+    add(outer, "outer");
+    fire_elsewhere(inner);
+    cr_assert_eq(pirn_deferred_cancel(outer), 0);
+    expect_noted("outer=PIRN_ECANCELED");
+    pirn_sleep_until(pirn_after(1));
+    cr_assert_eq(destroyed, 2);
+    pirn_deferred_release(inner);
+    pirn_deferred_release(outer);
+}
+
+/* Goal: the same through a deferred that waits for the one that was fired.
+ * Method: outer waits for inner, which a thread fires; outer is cancelled before the message arrives. */
+Test(deferred, cancel_through_a_chain_wins_over_a_fire_on_its_way) {
+    run_body(body_inner_cancelled_on_its_way);
+}
+
+static void body_deadline_meets_fire(void) {
+    pirn_deferred *d = pirn_deferred_create(NULL, NULL);
+    cr_assert_eq(pirn_deferred_deadline(d, pirn_after(-1)), 0);
+    add(d, "limit");
+    pn_timers_run(&pn_sched_self()->timers, pirn_now());
+    expect_noted("limit=PIRN_ETIMEDOUT");
+    cr_assert_eq(fire_number(d, 1), 0, "one late fire is swallowed");
+    give_up(d);
+    destroyed = 0;
+    d = pirn_deferred_create(NULL, NULL);
+    cr_assert_eq(pirn_deferred_deadline(d, pirn_after(-1)), 0);
+    add(d, "limit");
+    fire_elsewhere(d);
+    pn_timers_run(&pn_sched_self()->timers, pirn_now());
+    expect_noted("limit=PIRN_ETIMEDOUT");
+    pirn_sleep_until(pirn_after(1));
+    cr_assert_eq(destroyed, 2);
+    give_up(d);
+}
+
+/* Goal: a deadline's cancel is final like any other.
+ * Method: the timer fires by hand, once before any fire, once while a fire is on its way. */
+Test(deferred, deadline_wins_over_a_fire_on_its_way) {
+    run_body(body_deadline_meets_fire);
 }
 
 static void *last_release_on_thread(void *arg) {

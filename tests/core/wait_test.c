@@ -4,6 +4,8 @@
  *       whoever comes first, queues left at once, and waits on a record whose result wins.
  * Threads: one, in virtual time.
  */
+#include <pirn/processor.h>
+
 #include "core_test.h"
 #include "wait.h"
 
@@ -215,6 +217,164 @@ static int main_may_wait_tells_strike(void *arg) {
  * Method: main strikes itself. */
 Test(wait, may_wait_tells_a_due_strike) {
     cr_assert_eq(run_alone(main_may_wait_tells_strike), 0);
+}
+
+/* ---- a thrown code that a wait has as its own ---- */
+
+typedef int (*parking_call)(void);
+
+static pirn_channel *empty_channel;
+
+static int throw_sleep(void) {
+    return pirn_sleep_until(pirn_after(PIRN_SECOND));
+}
+
+static int throw_recv(void) {
+    int value;
+    return pirn_recv(empty_channel, &value, pirn_after(PIRN_SECOND));
+}
+
+static int throw_send(void) {
+    int value = 1;
+    return pirn_send(empty_channel, &value, pirn_after(PIRN_SECOND));
+}
+
+static int throw_select(void) {
+    int value;
+    pirn_case cases[] = {{.channel = empty_channel, .direction = PIRN_RECV, .elem = &value}};
+    return pirn_select(cases, 1, pirn_after(PIRN_SECOND));
+}
+
+static int never(void *arg) {
+    (void)arg;
+    return pirn_sleep_until(PIRN_FOREVER);
+}
+
+static int throw_join(void) {
+    pirn_tasklet other = spawn_joinable(never, NULL);
+    int error = pirn_join(other, NULL, pirn_after(PIRN_SECOND));
+    (void)pirn_cancel(other);
+    (void)pirn_release(other);
+    return error;
+}
+
+static int throw_await(void) {
+    pirn_deferred *deferred = pirn_deferred_create(NULL, NULL);
+    pirn_time deadline = pirn_after(PIRN_SECOND);
+    int error = pirn_await(deferred, NULL, deadline);
+    cr_assert_eq(pirn_deferred_finished(deferred), pirn_now() < deadline,
+                 "a strike cancels what nobody else waits for");
+    pirn_deferred_release(deferred);
+    return error;
+}
+
+static int throw_await_take(void) {
+    pirn_result out;
+    return pirn_await_take(pirn_deferred_create(NULL, NULL), &out, pirn_after(PIRN_SECOND));
+}
+
+static int never_call(void *arg, pirn_result *out) {
+    (void)out;
+    return never(arg);
+}
+
+static int throw_blocking(void) {
+    return pirn_blocking_tasklet(never_call, NULL, NULL, pirn_after(PIRN_SECOND));
+}
+
+static int never_action(void *context, void *request, pirn_result *out) {
+    (void)request;
+    return never_call(context, out);
+}
+
+static int throw_processor(void) {
+    static pirn_processor *processor;
+    if (!processor) {
+        processor = pirn_processor_create(never_action, NULL, NULL);
+    }
+    return pirn_processor_call(processor, NULL, NULL, NULL, pirn_after(PIRN_SECOND));
+}
+
+static const parking_call parking_calls[] = {throw_sleep, throw_recv,       throw_send,     throw_select,   throw_join,
+                                             throw_await, throw_await_take, throw_blocking, throw_processor};
+
+static int park_at_one(void *arg) {
+    return (*(const parking_call *)arg)();
+}
+
+static int main_thrown_codes_arrive(void *arg) {
+    (void)arg;
+    static const int codes[] = {PIRN_ETIMEDOUT, PIRN_ECANCELED, PIRN_EAGAIN, PIRN_ECLOSED,
+                                PIRN_EDEADLK,   PIRN_ETHREAD,   PIRN_EBUSY,  PIRN_EDEAD};
+    empty_channel = pirn_channel_create(sizeof(int), 0);
+    for (size_t c = 0; c < sizeof parking_calls / sizeof *parking_calls; c++) {
+        for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+            for (int pending = 0; pending < 2; pending++) {
+                pirn_tasklet target = spawn_joinable(park_at_one, (void *)(uintptr_t)&parking_calls[c]);
+                let_others_run();
+                cr_assert_eq(pirn_throw(target, codes[i], pending), 0);
+                int result = 1;
+                cr_assert_eq(pirn_join(target, &result, pirn_after(PIRN_MILLISECOND)), 0);
+                cr_assert_eq(result, codes[i], "call %zu, code %s: %s", c, pirn_error_name(codes[i]),
+                             pirn_error_name(result));
+            }
+        }
+        pirn_tasklet late = spawn_joinable(park_at_one, (void *)(uintptr_t)&parking_calls[c]);
+        let_others_run();
+        int result = 1;
+        cr_assert_eq(pirn_join(late, &result, pirn_after(2 * PIRN_SECOND)), 0);
+        cr_assert_eq(result, c == 0 ? 0 : PIRN_ETIMEDOUT, "call %zu's own deadline", c);
+    }
+    cr_assert_eq(pirn_throw(pirn_self(), 0, false), PIRN_EINVAL);
+    cr_assert_eq(pirn_throw(pirn_self(), 1, false), PIRN_EINVAL);
+    pirn_channel_destroy(empty_channel);
+    return 0;
+}
+
+/* Goal: a thrown code reaches every parking call, also a code that the call has as its own, such as the PIRN_ETIMEDOUT
+ * at which a sleep ends well; 0 and positive codes are refused. Method: each call with each code, now and pending; and
+ * the call's own deadline. */
+Test(wait, thrown_code_reaches_every_parking_call) {
+    (void)run_alone(main_thrown_codes_arrive);
+}
+
+static int twice_struck(void *arg) {
+    (void)arg;
+    here.record_is_back = false;
+    cr_assert_eq(wait_here(PIRN_FOREVER, false, true), 0, "the record's result wins");
+    int error = pirn_sleep_until(pirn_after(PIRN_SECOND));
+    cr_assert_eq(pirn_sleep_until(pirn_after(PIRN_SECOND)), 0, "a thrown code strikes once");
+    return error;
+}
+
+static int main_thrown_cancel_stays_due(void *arg) {
+    (void)arg;
+    for (int parked = 0; parked < 2; parked++) {
+        pirn_tasklet target = spawn_joinable(twice_struck, NULL);
+        here.waiter = NULL;
+        if (parked) {
+            let_others_run();
+        }
+        cr_assert_eq(pirn_throw(target, PIRN_ECANCELED, true), 0);
+        if (!parked) {
+            int result = 1;
+            cr_assert_eq(pirn_join(target, &result, PIRN_FOREVER), 0);
+            cr_assert_eq(result, PIRN_ECANCELED, "it had not started");
+            continue;
+        }
+        let_others_run();
+        pn_waiter_complete(here.waiter);
+        int result = 1;
+        cr_assert_eq(pirn_join(target, &result, PIRN_FOREVER), 0);
+        cr_assert_eq(result, PIRN_ECANCELED);
+    }
+    return 0;
+}
+
+/* Goal: a thrown PIRN_ECANCELED that loses to a record's result stays due, like every other thrown code, and is no
+ * sticky cancel. Method: throw at a tasklet whose record is under way; its next wait is struck, the one after not. */
+Test(wait, thrown_cancel_that_lost_to_a_result_stays_due) {
+    cr_assert_eq(run_alone(main_thrown_cancel_stays_due), 0);
 }
 
 /* ---- records ---- */
