@@ -13,7 +13,8 @@
 #         the lines to replace
 #     new:
 #         the lines in their place; none: they are deleted
-# Lines are compared without the blanks around them, so a mutant survives a change of indentation. `old` must occur once.
+# Lines are compared without the blanks around them, so that a mutant outlives a change of indentation. `old` must occur
+# once.
 
 field() { # MUTANT NAME
     sed -n "s/^$2: *//p" "$1"

@@ -36,7 +36,8 @@ build() { # PRESET TARGET
 # The counts of ./dev test (PIRN_TEST_DIVISOR), and a limit after which a test that hangs has failed.
 run_tests() { # PRESET PATTERN
     case $1 in debug) divisor=10 ;; asan) divisor=20 ;; tsan) divisor=50 ;; *) divisor=1 ;; esac
-    env PIRN_TEST_DIVISOR=$divisor PIRN_TEST_LIMIT_S=60 "$tree/tests/run.sh" "$tree/build/$1" "$2" >>"$tree/build/log" 2>&1
+    PIRN_TEST_DIVISOR=$divisor PIRN_TEST_LIMIT_S=60 "$tree/tests/run.sh" "$tree/build/$1" "$2" \
+        >>"$tree/build/log" 2>&1
     ! grep -q '^not ok' "$tree/build/$1/logs/results"
 }
 
