@@ -1,30 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: the word that says whether a deferred's result may be read (core/deferred_inside.h), in the explorer: the real
- *       pn_deferred_borrow on hooks whose words are the explorer's.
+ *       pn_deferred_borrow on the words of bridge/shared.c.
  */
 #include "test.h"
 
 #include "deferred_inside.h"
 #include "explorer.h"
+#include "shared.h"
 
 static struct pirn_deferred deferred;
 static bool got[2];
 
-/* The orders of bridge/shared.c. */
-static uint32_t load(const pn_word *word) {
-    return (uint32_t)model_load(&word->opaque, sizeof word->opaque, MODEL_ACQUIRE);
-}
-
-static bool claim(pn_word *word, uint32_t expected, uint32_t value) {
-    return model_compare_exchange(&word->opaque, sizeof word->opaque, &expected, value, MODEL_ACQ_REL, MODEL_ACQUIRE);
-}
-
-static void store(pn_word *word, uint32_t value) {
-    model_store(&word->opaque, sizeof word->opaque, value, MODEL_RELEASE);
-}
-
-static const pn_hooks hooks = {.load = load, .claim = claim, .store = store};
+static const pn_hooks hooks = {.load = pn_shared_load, .claim = pn_shared_claim, .store = pn_shared_store};
 
 static void borrow(unsigned who) {
     pirn_result out;

@@ -20,10 +20,14 @@ say() { # RESULT TEXT
     if [ "$1" = ok ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 }
 
+# Only what differs, so that the build tool sees each change by its time, and no other.
 copy_source() {
     mkdir -p "$tree/build"
-    (cd "$root" && find . \( -path ./build -o -path ./.git \) -prune -o -type f -print | tar -cf - -T -) |
-        tar -xf - -C "$tree"
+    (cd "$root" && find . \( -path ./build -o -path ./.git \) -prune -o -type f -print) | while read -r path; do
+        cmp -s "$root/$path" "$tree/$path" && continue
+        mkdir -p "$tree/${path%/*}"
+        cp "$root/$path" "$tree/$path"
+    done
     [ -d "$tree/build/llhttp" ] || [ ! -d "$root/build/llhttp" ] || cp -R "$root/build/llhttp" "$tree/build/llhttp"
 }
 
@@ -65,7 +69,7 @@ judge() { # MUTANT NAME
 copy_source
 for mutant in "$here"/*.mutant; do
     name=$(basename "$mutant" .mutant)
-    if echo "$name" | grep -q -e "$pattern"; then
+    if echo "$name" | grep -qE -e "$pattern"; then
         judge "$mutant" "$name"
     fi
 done

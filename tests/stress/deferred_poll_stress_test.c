@@ -96,8 +96,8 @@ static int fire_under_pollers(void *arg) {
 }
 
 /* Goal: whichever look at a deferred finds the result, it sees what the firing thread wrote before.
- * Method: one worker polls one deferred after the other with PIRN_NOW while the other makes and fires them. What is read
- *       is plain memory, so ThreadSanitizer sees a claim that does not acquire. */
+ * Method: one worker polls one deferred after the other with PIRN_NOW while the other makes and fires them. What is
+ *       read is plain memory, so ThreadSanitizer sees a claim that does not acquire. */
 Test(deferred_poll_stress, pollers_see_the_value_of_a_fire, .timeout = 120) {
     run(fire_under_pollers);
 }

@@ -23,7 +23,7 @@ static void tell_the_end(void *arg) {
 
 static int cancel_at_the_end(void *arg) {
     (void)arg;
-    uint64_t rounds = pirn_test_count(20000, 1000);
+    uint64_t rounds = pirn_test_count(20000, 3000);
     for (uint64_t i = 0; i < rounds; i++) {
         atomic_store_explicit(&at_its_end, 0, memory_order_relaxed);
         pirn_deferred *job = pirn_offload(work, &at_its_end, tell_the_end);

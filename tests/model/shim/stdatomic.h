@@ -8,7 +8,7 @@
 
 #include "explorer.h"
 
-/* The objects are plain memory here. `_Atomic type name`, without parentheses, keeps its qualifier: that does no harm. */
+/* The objects are plain memory here. `_Atomic type name`, without parentheses, keeps its qualifier: it does no harm. */
 #define _Atomic(type) type
 
 typedef model_order memory_order;
