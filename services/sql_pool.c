@@ -5,6 +5,8 @@
  *       changes threads.
  * Threads: any tasklet may query; the token comes back from the connection's own thread when the job has really ended,
  *       which after a cancel or a deadline is later than the tasklet that asked for it left.
+ * The gate: each job is inside while it runs on its connection's thread; a job that wants to be alone closes the gate
+ *       and waits for the others for a bounded time. One at a time does, so two never wait for each other.
  * Invariants: (1) each slot's token is in the channel or with exactly one holder, so the buffer always has room for a
  *       release; (2) who has the token has the connection to himself.
  * Lifetime: open -> closing (new and waiting queries give PIRN_ECLOSED) -> closed: all tokens have come back, so no job
@@ -29,17 +31,20 @@
 #define STATEMENTS_DEFAULT  64u
 #define ROWS_DEFAULT        100000u
 #define BUSY_DEFAULT        (5 * PIRN_SECOND)
-#define JOBS_WAITING_MAX    4u /* of one connection: only its token's holder sends any, one at a time */
+#define LOG_PAGES_DEFAULT   4000u /* 16 MB of the usual pages */
+#define JOBS_WAITING_MAX    4u    /* of one connection: only its token's holder sends any, one at a time */
 
 struct pirn_sql_pool {
     /* immutable after open */
-    char *path;
+    char *path, *init_sql;
     pirn_sql_options options;
     pirn_channel *tokens; /* of pn_sql_slot * */
     unsigned slot_count;
     /* under lock */
     pthread_mutex_t lock;
-    bool closing;
+    pthread_cond_t gate_changed;
+    bool closing, gate_closed;
+    unsigned inside; /* jobs in the gate */
     pn_sql_slot slots[];
 };
 
@@ -93,6 +98,50 @@ size_t pirn_sql_waiting(const pirn_sql_pool *pool) {
     return balance < 0 ? (size_t)-balance : 0;
 }
 
+/* ---- the gate ---- */
+
+void pn_sql_gate_enter(pirn_sql_pool *pool) {
+    pthread_mutex_lock(&pool->lock);
+    while (pool->gate_closed) {
+        pthread_cond_wait(&pool->gate_changed, &pool->lock);
+    }
+    pool->inside++;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void pn_sql_gate_leave(pirn_sql_pool *pool) {
+    pthread_mutex_lock(&pool->lock);
+    pool->inside--;
+    if (pool->gate_closed) {
+        pthread_cond_broadcast(&pool->gate_changed);
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
+bool pn_sql_gate_close(pirn_sql_pool *pool, pirn_time until) {
+    struct timespec when = pn_sql_timespec(until);
+    pthread_mutex_lock(&pool->lock);
+    bool closed = !pool->gate_closed; /* else another job waits, and for this one, too */
+    if (closed) {
+        pool->gate_closed = true;
+        while (pool->inside > 1 && pthread_cond_timedwait(&pool->gate_changed, &pool->lock, &when) == 0) {
+        }
+        closed = pool->gate_closed = pool->inside == 1;
+        if (!closed) {
+            pthread_cond_broadcast(&pool->gate_changed);
+        }
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return closed;
+}
+
+void pn_sql_gate_open(pirn_sql_pool *pool) {
+    pthread_mutex_lock(&pool->lock);
+    pool->gate_closed = false;
+    pthread_cond_broadcast(&pool->gate_changed);
+    pthread_mutex_unlock(&pool->lock);
+}
+
 /* ---- open ---- */
 
 /* 0 and the options with their defaults filled in, or PIRN_EINVAL and why. */
@@ -101,11 +150,16 @@ static int check(const char *path, pirn_sql_options *options, char *error, size_
     options->statements_max = options->statements_max ? options->statements_max : STATEMENTS_DEFAULT;
     options->rows_max = options->rows_max ? options->rows_max : ROWS_DEFAULT;
     options->busy_ns = options->busy_ns ? options->busy_ns : BUSY_DEFAULT;
+    options->log_pages_max = options->log_pages_max ? options->log_pages_max : LOG_PAGES_DEFAULT;
     const char *why = NULL;
     if (options->connections > PN_SQL_CONNECTIONS_MAX) {
         why = "connections: 1 to 64";
     } else if (options->busy_ns < 0) {
         why = "busy_ns is negative";
+    } else if (options->log_pages_max > INT32_MAX) {
+        why = "log_pages_max: 1 to 2,147,483,647";
+    } else if (options->init_sql && strlen(options->init_sql) > PN_SQL_TEXT_BYTES_MAX) {
+        why = "init_sql is longer than 1,000,000 bytes";
     } else if (options->connections > 1 && (!*path || strcmp(path, ":memory:") == 0)) {
         why = "a database in memory belongs to one connection: set connections to 1";
     }
@@ -113,6 +167,13 @@ static int check(const char *path, pirn_sql_options *options, char *error, size_
         snprintf(error, error_bytes, "%s", why);
     }
     return why ? PIRN_EINVAL : 0;
+}
+
+static void free_pool(pirn_sql_pool *pool) {
+    pirn_channel_destroy(pool->tokens);
+    pn_free(pool->init_sql);
+    pn_free(pool->path);
+    pn_free(pool);
 }
 
 static pirn_sql_pool *create(const char *path, const pirn_sql_options *options) {
@@ -128,14 +189,14 @@ static pirn_sql_pool *create(const char *path, const pirn_sql_options *options) 
     channel.flags = PIRN_CHANNEL_EXTERNAL; /* what wakes its receivers is a database that answers */
     pool->path = pn_strdup(path);
     pool->tokens = pirn_channel_create_with(sizeof(pn_sql_slot *), options->connections, &channel);
-    if (!pool->path || !pool->tokens) {
-        pirn_channel_destroy(pool->tokens);
-        pn_free(pool->path);
-        pn_free(pool);
+    pool->init_sql = options->init_sql ? pn_strdup(options->init_sql) : NULL;
+    if (!pool->path || !pool->tokens || (options->init_sql && !pool->init_sql)) {
+        free_pool(pool);
         return NULL;
     }
     pool->options = *options;
-    PN_ASSERT(pthread_mutex_init(&pool->lock, NULL) == 0);
+    pool->options.init_sql = pool->init_sql;
+    pn_sql_init_wait(&pool->lock, &pool->gate_changed);
     return pool;
 }
 
@@ -170,6 +231,7 @@ int pirn_sql_open(const char *path, const pirn_sql_options *options, pirn_sql_po
     if (!path || !pool_out) {
         return PIRN_EINVAL;
     }
+    pn_sql_forget_words();
     int status = pn_may_wait("pirn_sql_open", PIRN_FOREVER);
     status = status ? status : check(path, &filled, error, error_bytes);
     if (status) {
@@ -182,7 +244,8 @@ int pirn_sql_open(const char *path, const pirn_sql_options *options, pirn_sql_po
     while (!status && pool->slot_count < filled.connections) {
         status = add_slot(pool);
     }
-    if (!status) {
+    /* Nobody else has the pool yet, so its queue gives the connections in turn. */
+    for (unsigned i = 0; !status && i < filled.connections; i++) {
         status = pn_sql_open_one(pool, error, error_bytes);
     }
     if (status) {
@@ -238,8 +301,7 @@ void pirn_sql_close(pirn_sql_pool *pool) {
         close_slot(&pool->slots[i]);
     }
     pirn_shield_leave();
-    pirn_channel_destroy(pool->tokens);
+    pthread_cond_destroy(&pool->gate_changed);
     pthread_mutex_destroy(&pool->lock);
-    pn_free(pool->path);
-    pn_free(pool);
+    free_pool(pool);
 }

@@ -17,6 +17,10 @@
 #include "alloc.h"
 #include "sched.h"
 
+/* A commit waits for other jobs at most busy_ns / 4, and at most so long, to empty the log. */
+#define LOG_WAIT_PART_OF_BUSY 4
+#define LOG_WAIT_MAX          (5 * PIRN_SECOND / 4)
+
 typedef struct job {
     pn_sql_slot *slot; /* NULL: no token yet */
     int (*run)(struct job *job, pirn_result *out);
@@ -40,15 +44,34 @@ static int fail(pirn_sql_connection *connection, pirn_result *out, int status) {
     return status;
 }
 
+/* The job's commit has made the log long: empty it at a moment when no other job uses it. */
+static void bound_log(pn_sql_slot *slot) {
+    pirn_sql_connection *connection = &slot->connection;
+    if (!pn_sqlite_log_is_long(connection)) {
+        return;
+    }
+    pirn_time wait = connection->options.busy_ns / LOG_WAIT_PART_OF_BUSY;
+    pirn_time until = pirn_after(wait < LOG_WAIT_MAX ? wait : LOG_WAIT_MAX);
+    if (pn_sql_gate_close(slot->pool, until)) {
+        pn_sqlite_empty_log(connection, until);
+        pn_sql_gate_open(slot->pool);
+    } else {
+        pn_sqlite_keep_log(connection);
+    }
+}
+
 /* pirn_work_fn: every job starts with an open connection and leaves it outside a transaction. */
 static int work(void *arg, pirn_result *out) {
     job *self = arg;
     pirn_sql_connection *connection = &self->slot->connection;
+    pn_sql_gate_enter(self->slot->pool);
     int status = pn_sqlite_open(connection);
     if (!status) {
         status = self->run(self, out);
     }
     pn_sqlite_rollback(connection);
+    bound_log(self->slot);
+    pn_sql_gate_leave(self->slot->pool);
     return fail(connection, out, status);
 }
 
@@ -64,8 +87,7 @@ static int run_query(job *self, pirn_result *out) {
     int status =
         pn_sqlite_step(connection, self->sql, self->parameters, self->parameter_count, self->wants_rows ? &rows : NULL);
     if (!status && pn_sqlite_in_transaction(connection)) {
-        strcpy(connection->words, "a query cannot begin a transaction: use pirn_sql_transaction");
-        status = PIRN_EDB;
+        status = pn_sqlite_refuse(connection, "a query cannot begin a transaction: use pirn_sql_transaction");
     }
     if (status) {
         pirn_sql_rows_drop(rows);
@@ -76,33 +98,23 @@ static int run_query(job *self, pirn_result *out) {
     return 0;
 }
 
-/* A body that ended the transaction itself leaves nothing to commit; one whose caller has given up is not committed. */
-static int commit(pirn_sql_connection *connection) {
-    if (!pn_sqlite_in_transaction(connection)) {
-        strcpy(connection->words, "the body of a transaction must not end it");
-        return PIRN_EDB;
-    }
-    return pn_sqlite_step(connection, "COMMIT", NULL, 0, NULL);
-}
-
 static int run_transaction(job *self, pirn_result *out) {
     (void)out;
     pirn_sql_connection *connection = &self->slot->connection;
-    int status = pn_sqlite_step(connection, "BEGIN IMMEDIATE", NULL, 0, NULL);
+    int status = pn_sqlite_begin(connection);
     if (status) {
         return status;
     }
-    connection->words[0] = '\0';
     status = self->body(connection, self->arg);
-    if (status == 0) {
-        status = commit(connection);
-    }
-    return status <= 0 ? status : PIRN_EFAILED;
+    return pn_sqlite_end(connection, status <= 0 ? status : PIRN_EFAILED);
 }
 
 int pirn_sql_step(pirn_sql_connection *connection, const char *sql, const pirn_sql_value *parameters, size_t count,
                   pirn_sql_rows **rows) {
-    return pn_sqlite_step(connection, sql, parameters, count, rows);
+    if (rows) {
+        *rows = NULL;
+    }
+    return connection && sql ? pn_sqlite_body_step(connection, sql, parameters, count, rows) : PIRN_EINVAL;
 }
 
 /* ---- the job's life ---- */
@@ -146,16 +158,28 @@ static int tell(int status, const pirn_failure *failure) {
     if (!failure || status != pirn_failure_code(failure)) {
         return status;
     }
-    return pirn_fail_at(pirn_failure_file(failure), pirn_failure_line(failure), pirn_failure_function(failure), status,
-                        "%s", pirn_failure_message(failure));
+    (void)pirn_fail_at(pirn_failure_file(failure), pirn_failure_line(failure), pirn_failure_function(failure), status,
+                       "%s", pirn_failure_message(failure));
+    pn_tasklet *self = pn_current();
+    /* Words of our own, and not "the deadline passed first" of whoever cancelled the job. */
+    self->sql_words = self->failure && (status == PIRN_EDB || status == PIRN_ELIMIT);
+    return status;
+}
+
+void pn_sql_forget_words(void) {
+    pn_tasklet *self = pn_current();
+    if (self) {
+        self->sql_words = false;
+    }
 }
 
 const char *pirn_sql_error(void) {
-    pn_tasklet *self = pn_current();
-    if (!self || !self->failure || pirn_failure_code(self->failure) != PIRN_EDB) {
+    const pn_tasklet *self = pn_current();
+    if (!self || !self->sql_words || !self->failure) {
         return "";
     }
-    return pirn_failure_message(self->failure);
+    bool ours = strcmp(pirn_failure_file(self->failure), __FILE__) == 0; /* and not a later one of the tasklet's own */
+    return ours ? pirn_failure_message(self->failure) : "";
 }
 
 /* ---- making jobs ---- */
@@ -200,6 +224,7 @@ int pirn_sql_query(pirn_sql_pool *pool, const char *sql, const pirn_sql_value *p
     if (rows) {
         *rows = NULL;
     }
+    pn_sql_forget_words();
     int status = pn_may_wait("pirn_sql_query", deadline);
     if (status) {
         return status;
@@ -225,6 +250,7 @@ int pirn_sql_query(pirn_sql_pool *pool, const char *sql, const pirn_sql_value *p
 }
 
 int pirn_sql_transaction(pirn_sql_pool *pool, pirn_sql_body body, void *arg, pirn_drop_fn drop, pirn_time deadline) {
+    pn_sql_forget_words();
     int status = pn_may_wait("pirn_sql_transaction", deadline);
     job *self = status ? NULL : pn_calloc(1, sizeof *self);
     if (!self) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: one SQLite connection: open, prepared statements, step, interrupt.
+ * What: statements on one SQLite connection: prepare, bind, step, interrupt. sql_connect.c opens and closes it.
  * Threads: the connection's own thread, one job at a time, so it is opened without SQLite's mutex. Only the interrupt
  *       comes from elsewhere; it reads `db` under `lock`, and the connection's thread changes `db` under it.
  * Invariants: (1) between two calls every cached statement is reset and has no bindings, so that it holds no read
@@ -8,12 +8,11 @@
  * Why an interrupt needs its own flag: sqlite3_interrupt works on statements that run; one that comes between the job's
  *       start and its first step is forgotten. The flag is asked before each step, by the progress handler and by the
  *       busy handler, whose pause it cuts short (SQLite's own busy handler would sleep on).
- * Lifetime: opened lazily by the first job, and again after a rollback failed; closed by the pool on its own thread.
- * Rejected: sqlite3_config for the process (it is the program's, not a library's); SQLITE_OPEN_URI (a path is a path).
+ * Rejected: finding BEGIN and COMMIT in the text of a statement: SQLite's authorizer names them after parsing.
  */
 #include "sql_internal.h"
 
-#include <limits.h>
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,9 +22,7 @@
 #include "base.h"
 #include "deadline.h"
 
-#define PROGRESS_OPERATIONS 1000 /* VM instructions between two looks at the flag: some 20 us */
-#define BUSY_PAUSE_MAX_MS   32u  /* pauses double from 1 ms to this */
-#define SQL_BYTES_MAX       1000000
+#define BUSY_PAUSE_MAX_MS 32u /* pauses double from 1 ms to this */
 
 typedef struct pn_sql_statement {
     sqlite3_stmt *handle;
@@ -35,20 +32,26 @@ typedef struct pn_sql_statement {
 
 /* ---- words ---- */
 
-static int refuse(pirn_sql_connection *connection, const char *words) {
+int pn_sqlite_refuse(pirn_sql_connection *connection, const char *words) {
     snprintf(connection->words, sizeof connection->words, "%s", words);
     return PIRN_EDB;
 }
 
-/* What SQLite's `code` means to our caller; its words are kept. */
-static int refused(pirn_sql_connection *connection, int code) {
+int pn_sqlite_refused(pirn_sql_connection *connection, int code) {
     if (code == SQLITE_NOMEM) {
         return PIRN_ENOMEM;
     }
     if (code == SQLITE_INTERRUPT || pn_sqlite_interrupted(connection)) {
         return PIRN_ECLOSED;
     }
-    return refuse(connection, connection->db ? sqlite3_errmsg(connection->db) : sqlite3_errstr(code));
+    const char *words = connection->db ? sqlite3_errmsg(connection->db) : sqlite3_errstr(code);
+    int system_code = connection->db ? sqlite3_system_errno(connection->db) : 0;
+    if (code == SQLITE_CANTOPEN && (system_code == EMFILE || system_code == ENFILE)) {
+        snprintf(connection->words, sizeof connection->words,
+                 "%s: no descriptor is left; raise RLIMIT_NOFILE (ulimit -n), or open fewer connections", words);
+        return PIRN_EDB;
+    }
+    return pn_sqlite_refuse(connection, words);
 }
 
 /* ---- interrupt ---- */
@@ -76,27 +79,35 @@ void pn_sqlite_rearm(pirn_sql_connection *connection) {
     pthread_mutex_unlock(&connection->lock);
 }
 
-static int on_progress(void *connection) {
+int pn_sqlite_on_progress(void *connection) {
     return pn_sqlite_interrupted(connection);
 }
 
-static struct timespec timespec_of(pirn_time time) {
+void pn_sql_init_wait(pthread_mutex_t *mutex, pthread_cond_t *condition) {
+    pthread_condattr_t monotonic;
+    PN_ASSERT(pthread_condattr_init(&monotonic) == 0);
+    PN_ASSERT(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
+    PN_ASSERT(pthread_cond_init(condition, &monotonic) == 0);
+    pthread_condattr_destroy(&monotonic);
+    PN_ASSERT(pthread_mutex_init(mutex, NULL) == 0);
+}
+
+struct timespec pn_sql_timespec(pirn_time time) {
     return (struct timespec){.tv_sec = time / PIRN_SECOND, .tv_nsec = time % PIRN_SECOND};
 }
 
-/* Another connection writes: pause, then try again (non-zero), until busy_ns are over or the job is interrupted. */
-static int on_busy(void *arg, int tries) {
+int pn_sqlite_on_busy(void *arg, int tries) {
     pirn_sql_connection *connection = arg;
     pirn_time now = pirn_now();
     if (tries == 0) {
         connection->busy_since = now;
     }
-    pirn_time end = pn_deadline(connection->busy_since, connection->options.busy_ns);
+    pirn_time end = pn_deadline(connection->busy_since, connection->busy_ns);
     if (now >= end) {
         return 0;
     }
     pirn_time until = now + (tries < 5 ? 1u << tries : BUSY_PAUSE_MAX_MS) * PIRN_MILLISECOND;
-    struct timespec when = timespec_of(until < end ? until : end);
+    struct timespec when = pn_sql_timespec(until < end ? until : end);
     pthread_mutex_lock(&connection->lock);
     while (!connection->interrupted && pthread_cond_timedwait(&connection->wake, &connection->lock, &when) == 0) {
     }
@@ -105,94 +116,18 @@ static int on_busy(void *arg, int tries) {
     return again;
 }
 
-/* ---- open and close ---- */
-
-int pn_sqlite_init(pirn_sql_connection *connection, const char *path, const pirn_sql_options *options) {
-    memset(connection, 0, sizeof *connection);
-    connection->path = path;
-    connection->options = *options;
-    connection->statements = pn_calloc(options->statements_max, sizeof(statement *));
-    if (!connection->statements) {
-        return PIRN_ENOMEM;
-    }
-    pthread_condattr_t monotonic;
-    PN_ASSERT(pthread_condattr_init(&monotonic) == 0);
-    PN_ASSERT(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
-    PN_ASSERT(pthread_cond_init(&connection->wake, &monotonic) == 0);
-    pthread_condattr_destroy(&monotonic);
-    PN_ASSERT(pthread_mutex_init(&connection->lock, NULL) == 0);
-    return 0;
-}
-
-void pn_sqlite_fini(pirn_sql_connection *connection) {
-    PN_ASSERT(!connection->db);
-    pthread_mutex_destroy(&connection->lock);
-    pthread_cond_destroy(&connection->wake);
-    pn_free(connection->statements);
-}
-
-static void set_db(pirn_sql_connection *connection, sqlite3 *db) {
-    pthread_mutex_lock(&connection->lock);
-    connection->db = db;
-    pthread_mutex_unlock(&connection->lock);
-}
-
-static int configure(pirn_sql_connection *connection) {
-    sqlite3_busy_handler(connection->db, on_busy, connection);
-    sqlite3_progress_handler(connection->db, PROGRESS_OPERATIONS, on_progress, connection);
-    sqlite3_extended_result_codes(connection->db, 0);
-    /* The first one reads the file's header: what is no database is found here. The last one opens the log and what
-     * belongs to it, now and not with the first query: where no descriptor is left for them then, SQLite 3.40 may go
-     * on without, and knows no table that is in the log only. */
-    int code = sqlite3_exec(connection->db,
-                            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; SELECT count(*) FROM sqlite_schema;",
-                            NULL, NULL, NULL);
-    return code == SQLITE_OK ? 0 : refused(connection, code);
-}
-
-int pn_sqlite_open(pirn_sql_connection *connection) {
-    if (connection->db) {
-        return 0;
-    }
-    sqlite3 *db = NULL;
-    int code =
-        sqlite3_open_v2(connection->path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
-    set_db(connection, db);
-    int status = code == SQLITE_OK ? configure(connection) : refused(connection, code);
-    if (status) {
-        pn_sqlite_close(connection);
-    }
-    return status;
-}
+/* ---- statements ---- */
 
 static void forget(statement *entry) {
     sqlite3_finalize(entry->handle);
     pn_free(entry);
 }
 
-/* The last connection's close moves the -wal file into the database, unless SQLite still remembers an interrupt: it
- * forgets one only when a statement begins. From here none can come any more: `connection->db` is NULL. */
-static void forget_interrupt(sqlite3 *db) {
-    sqlite3_progress_handler(db, 0, NULL, NULL); /* it would ask our own flag */
-    (void)sqlite3_exec(db, "SELECT 1", NULL, NULL, NULL);
-}
-
-void pn_sqlite_close(pirn_sql_connection *connection) {
+void pn_sqlite_forget_statements(pirn_sql_connection *connection) {
     while (connection->statement_count) {
         forget(connection->statements[--connection->statement_count]);
     }
-    sqlite3 *db = connection->db;
-    if (!db) {
-        return;
-    }
-    set_db(connection, NULL);
-    forget_interrupt(db);
-    if (sqlite3_close(db) != SQLITE_OK) {
-        pn_warn("closing %s failed: %s", connection->path, sqlite3_errmsg(db));
-    }
 }
-
-/* ---- statements ---- */
 
 /* The cached statement for `sql`, moved to the front; NULL when there is none. */
 static statement *find_statement(pirn_sql_connection *connection, const char *sql, size_t length) {
@@ -223,7 +158,19 @@ static bool is_blank(pirn_sql_connection *connection, const char *sql) {
     sqlite3_stmt *more = NULL;
     bool blank = sqlite3_prepare_v2(connection->db, sql, -1, &more, NULL) == SQLITE_OK && !more;
     sqlite3_finalize(more);
+    connection->refused_transaction = false; /* "select 1; commit" is more than one statement, and that is its fault */
     return blank;
+}
+
+static int refused_to_prepare(pirn_sql_connection *connection, int code) {
+    if (!connection->refused_transaction) {
+        return pn_sqlite_refused(connection, code);
+    }
+    connection->refused_transaction = false;
+    return pn_sqlite_refuse(connection, connection->in_body
+                                            ? "the body of a transaction cannot begin or end one: it returns 0 to "
+                                              "commit, a negative code to roll back"
+                                            : "a query cannot begin or end a transaction: use pirn_sql_transaction");
 }
 
 static int prepare(pirn_sql_connection *connection, const char *sql, statement **out) {
@@ -232,8 +179,8 @@ static int prepare(pirn_sql_connection *connection, const char *sql, statement *
     if (*out) {
         return 0;
     }
-    if (length > SQL_BYTES_MAX) {
-        return refuse(connection, "the statement is longer than 1,000,000 bytes");
+    if (length > PN_SQL_TEXT_BYTES_MAX) {
+        return pn_sqlite_refuse(connection, "the statement is longer than 1,000,000 bytes");
     }
     statement *entry = pn_malloc(sizeof *entry + length + 1);
     if (!entry) {
@@ -244,11 +191,11 @@ static int prepare(pirn_sql_connection *connection, const char *sql, statement *
     const char *tail = "";
     int code =
         sqlite3_prepare_v3(connection->db, sql, (int)length + 1, SQLITE_PREPARE_PERSISTENT, &entry->handle, &tail);
-    int status = code == SQLITE_OK ? 0 : refused(connection, code);
+    int status = code == SQLITE_OK ? 0 : refused_to_prepare(connection, code);
     if (!status && !entry->handle) {
-        status = refuse(connection, "there is no statement in the text");
+        status = pn_sqlite_refuse(connection, "there is no statement in the text");
     } else if (!status && *tail && !is_blank(connection, tail)) {
-        status = refuse(connection, "more than one statement in a text: use pirn_sql_transaction");
+        status = pn_sqlite_refuse(connection, "more than one statement in a text: use pirn_sql_transaction");
     }
     if (status) {
         forget(entry);
@@ -287,7 +234,7 @@ static int bind_all(pirn_sql_connection *connection, sqlite3_stmt *handle, const
     for (size_t i = 0; i < count; i++) {
         int code = bind_one(handle, (int)i + 1, &parameters[i]);
         if (code != SQLITE_OK) {
-            return refused(connection, code);
+            return pn_sqlite_refused(connection, code);
         }
     }
     return 0;
@@ -363,7 +310,7 @@ static int fetch(pirn_sql_connection *connection, sqlite3_stmt *handle, pirn_sql
         }
         int code = sqlite3_step(handle);
         if (code != SQLITE_ROW && code != SQLITE_DONE) {
-            return refused(connection, code);
+            return pn_sqlite_refused(connection, code);
         }
         if (rows && !*rows && !(*rows = start_rows(handle))) {
             return PIRN_ENOMEM;
@@ -381,6 +328,17 @@ static int fetch(pirn_sql_connection *connection, sqlite3_stmt *handle, pirn_sql
     }
 }
 
+/* A query that changes something and that we leave before its end (RETURNING gives its rows after all changes) would be
+ * committed by its reset. After an interrupt its next step rolls it back. In a body the body decides. */
+static void undo(pirn_sql_connection *connection, sqlite3_stmt *handle) {
+    if (connection->in_body || sqlite3_stmt_readonly(handle) || !sqlite3_stmt_busy(handle)) {
+        return;
+    }
+    sqlite3_interrupt(connection->db);
+    while (sqlite3_step(handle) == SQLITE_ROW) {
+    }
+}
+
 int pn_sqlite_step(pirn_sql_connection *connection, const char *sql, const pirn_sql_value *parameters, size_t count,
                    pirn_sql_rows **rows_out) {
     statement *entry = NULL;
@@ -392,6 +350,9 @@ int pn_sqlite_step(pirn_sql_connection *connection, const char *sql, const pirn_
     status = bind_all(connection, entry->handle, parameters, count);
     if (!status) {
         status = fetch(connection, entry->handle, rows_out ? &rows : NULL);
+        if (status) {
+            undo(connection, entry->handle);
+        }
     }
     sqlite3_reset(entry->handle);
     sqlite3_clear_bindings(entry->handle);
@@ -401,24 +362,4 @@ int pn_sqlite_step(pirn_sql_connection *connection, const char *sql, const pirn_
         *rows_out = rows;
     }
     return status;
-}
-
-/* ---- transactions ---- */
-
-bool pn_sqlite_in_transaction(pirn_sql_connection *connection) {
-    return connection->db && !sqlite3_get_autocommit(connection->db);
-}
-
-void pn_sqlite_rollback(pirn_sql_connection *connection) {
-    if (!pn_sqlite_in_transaction(connection)) {
-        return; /* SQLite has done so itself after some errors. */
-    }
-    /* Not through pn_sqlite_step: an interrupted job must be able to roll back, and its error's words must stay. */
-    sqlite3_progress_handler(connection->db, 0, NULL, NULL);
-    if (sqlite3_exec(connection->db, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK) {
-        pn_warn("rollback failed (%s): the connection is closed and opened anew", sqlite3_errmsg(connection->db));
-        pn_sqlite_close(connection);
-        return;
-    }
-    sqlite3_progress_handler(connection->db, PROGRESS_OPERATIONS, on_progress, connection);
 }
