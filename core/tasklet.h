@@ -65,7 +65,7 @@ struct pn_tasklet {
     pirn_time since; /* when it came to its state, as of the scheduler's clock sample              */
     bool stuck_reported;
     bool cancel_told; /* a call told it of its cancellation                                         */
-    bool sql_words; /* `failure` has the database's words for the last SQL call                       */
+    bool sql_words;   /* `failure` has the database's words for the last SQL call                       */
     char name[PN_NAME_BYTES];
 };
 _Static_assert(sizeof(pn_tasklet) <= 384, "a tasklet's record is at most 384 bytes");
