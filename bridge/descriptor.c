@@ -2,30 +2,80 @@
  *
  * What: the table and the lives of its entries (see bridge/descriptor.h).
  * Threads: any; the end of a life runs on the performer's thread.
- * Memory: address space for PN_DESCRIPTORS_MAX entries, reserved once and for the process; pages are touched by the
- *       numbers in use.
+ * Memory: pieces of PIECE_ENTRIES entries. A piece is reserved when the first number in it comes into use, and stays
+ *       for the process, so an entry never moves and a stale handle may be looked up at any time. The system gives the
+ *       lowest free number, so the pieces follow the numbers in use and RLIMIT_NOFILE bounds them. The piece of
+ *       the next number is reserved at the start of a runtime: who cannot have it learns it then, and not at the first
+ *       connection.
+ * Rejected: one reservation for all numbers: 264 MiB of address space, refused whole below a `ulimit -v`, and in memory
+ *       whole after mlockall(2).
  */
 #include "descriptor.h"
 
+#include <errno.h>
 #include <pthread.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "listener.h"
+#include "reserve.h"
 #include "runtime.h"
+
+#define PIECE_ENTRIES 256u
+#define PIECE_BYTES   (PIECE_ENTRIES * sizeof(pn_descriptor))
+#define PIECES_MAX    (PN_DESCRIPTORS_MAX / PIECE_ENTRIES)
+#define TELL_NS       (60 * PIRN_SECOND) /* between two lines about refused pieces */
 
 #define CLOSING  ((uint64_t)1 << 31)
 #define HOLDS(l) ((uint32_t)(l)&0x7fffffffu)
 #define LIFE(l)  ((uint32_t)((l) >> 32))
 
-static pn_descriptor *table;
-static _Atomic(uint32_t) used_count; /* any thread: one more than the highest number used in this run */
-static pthread_once_t table_once = PTHREAD_ONCE_INIT;
+static _Atomic(pn_descriptor *) pieces[PIECES_MAX]; /* any thread; written under grow_lock */
+static _Atomic(uint32_t) used_count;                /* any thread: one more than the highest number used in this run */
+static pthread_mutex_t grow_lock = PTHREAD_MUTEX_INITIALIZER;
+static pirn_time told_at; /* under grow_lock; 0: never */
 
-static void reserve_table(void) {
-    void *memory = mmap(NULL, PN_DESCRIPTORS_MAX * sizeof *table, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    table = memory == MAP_FAILED ? NULL : memory;
+/* ---- the table ---- */
+
+/* The entry of number `fd`; NULL: its piece was never needed. */
+static pn_descriptor *find(uint32_t fd) {
+    if (fd >= PN_DESCRIPTORS_MAX) {
+        return NULL;
+    }
+    /* acquire: the piece as its maker left it; pairs with the release in grow. */
+    pn_descriptor *piece = atomic_load_explicit(&pieces[fd / PIECE_ENTRIES], memory_order_acquire);
+    return piece ? &piece[fd % PIECE_ENTRIES] : NULL;
+}
+
+/* grow_lock held. */
+static void tell_refused(int error) {
+    pirn_time now = pirn_now();
+    if (told_at == 0 || now - told_at >= TELL_NS) {
+        told_at = now;
+        pn_reserve_tell("the table of descriptors cannot grow", PIECE_BYTES, error);
+    }
+}
+
+static pn_descriptor *grow(uint32_t fd) {
+    _Atomic(pn_descriptor *) *place = &pieces[fd / PIECE_ENTRIES];
+    PN_ASSERT(pthread_mutex_lock(&grow_lock) == 0);
+    pn_descriptor *piece = atomic_load_explicit(place, memory_order_relaxed); /* written under this lock only */
+    if (!piece) {
+        piece = pn_reserve(PIECE_BYTES, true);
+        if (piece) {
+            /* release: a whole piece to the acquire in find. */
+            atomic_store_explicit(place, piece, memory_order_release);
+        } else {
+            tell_refused(errno);
+        }
+    }
+    PN_ASSERT(pthread_mutex_unlock(&grow_lock) == 0);
+    return piece ? &piece[fd % PIECE_ENTRIES] : NULL;
+}
+
+int pn_descriptors_start(int lowest_free) {
+    uint32_t fd = (uint32_t)lowest_free;
+    told_at = 0;                                                               /* no thread of a runtime lives */
+    return fd >= PN_DESCRIPTORS_MAX || find(fd) || grow(fd) ? 0 : PIRN_ENOMEM; /* above it pirn_listen says so */
 }
 
 static void reset_slot(pn_slot *slot, int direction) {
@@ -43,14 +93,16 @@ static void note_use(int fd) {
 }
 
 int pn_descriptor_open(int fd, pn_driver *performer, bool borrowed, pn_descriptor **descriptor) {
-    (void)pthread_once(&table_once, reserve_table);
-    if (!table) {
-        return PIRN_ENOMEM;
-    }
     if ((unsigned)fd >= PN_DESCRIPTORS_MAX) {
         return PIRN_ELIMIT;
     }
-    pn_descriptor *d = &table[fd];
+    pn_descriptor *d = find((uint32_t)fd);
+    if (!d) {
+        d = grow((uint32_t)fd);
+    }
+    if (!d) {
+        return PIRN_ENOMEM;
+    }
     /* acquire: pairs with the release that ended the life before, in end_life. */
     uint64_t life = atomic_load_explicit(&d->life, memory_order_acquire);
     if ((uint32_t)life != 0) { /* held, or closing and not yet ended */
@@ -84,8 +136,7 @@ pirn_socket pn_descriptor_handle(const pn_descriptor *descriptor) {
 }
 
 static pn_descriptor *entry_of(pirn_socket handle) {
-    uint32_t fd = (uint32_t)handle.id;
-    return table && handle.id != 0 && fd < PN_DESCRIPTORS_MAX ? &table[fd] : NULL;
+    return handle.id != 0 ? find((uint32_t)handle.id) : NULL;
 }
 
 pn_descriptor *pn_descriptor_hold(pirn_socket handle) {
@@ -156,8 +207,8 @@ void pn_descriptor_release(pn_descriptor *d) {
 void pn_descriptors_end_all(void) {
     uint32_t count = atomic_exchange_explicit(&used_count, 0, memory_order_relaxed); /* alone by now */
     for (uint32_t fd = 0; fd < count; fd++) {
-        pn_descriptor *d = &table[fd];
-        uint64_t life = atomic_load_explicit(&d->life, memory_order_relaxed);
+        pn_descriptor *d = find(fd);
+        uint64_t life = d ? atomic_load_explicit(&d->life, memory_order_relaxed) : 0;
         if ((uint32_t)life == 0) {
             continue; /* and its slots are idle: who has one holds the entry */
         }

@@ -3,7 +3,7 @@
  * What: the table of descriptors and the records in them: one read slot and one write slot each. A socket operation is
  *       one record: kind, buffer, length, result; it lives here, never on a stack.
  *
- * The entry of descriptor number n is table[n], for ever (type-stable); `life` tells which life it is in:
+ * The entry of descriptor number n stays the same for ever (type-stable); `life` tells which life it is in:
  *       generation (32 bits) | closing (1 bit) | holds (31 bits).  holds 0: free.
  *       A hold is had by: the open socket itself (given up by its close record), each operation from its submission
  *       until its slot is idle again, and a call that only looks. The last hold's release sends the entry to its

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
@@ -29,6 +30,7 @@
 
 #define ACCEPTS_MAX     64 /* connections an acceptor takes before others get their turn */
 #define BACKLOG_DEFAULT 4096
+#define TELL_NS         (60 * PIRN_SECOND) /* between two lines of a listener about connections it could not take */
 
 typedef struct acceptor {
     pn_watch watch;
@@ -53,6 +55,9 @@ struct pirn_listener {
     /* any thread, atomic */
     _Atomic uint32_t holds;      /* opener, stopper and connections                                   */
     _Atomic uint32_t open_count; /* connections                                                       */
+    /* connections that could not be taken: when the last line about them was said, and how many there were since */
+    _Atomic pirn_time told_at;
+    _Atomic uint64_t failed_count;
     unsigned acceptor_count;
     acceptor acceptors[PN_WORKERS_MAX];
 };
@@ -247,7 +252,31 @@ static void pause_until(acceptor *a, pirn_time resume_at) {
 
 typedef enum verdict { GO_ON, NOTHING_LEFT, OUT_OF_ROOM } verdict;
 
-static verdict judge_error(int error) {
+/* Say why connections are not taken: the first time, then once in TELL_NS with the number of times. Accepting goes on
+ * all the while. `what`: what happens to the connection. */
+static void tell_failure(acceptor *a, int error, const char *what, const char *cure) {
+    pirn_listener *listener = a->listener;
+    pirn_time now = pn_below->now();
+    /* relaxed, all three: they bound the number of lines, nothing is published by them. */
+    uint64_t count = atomic_fetch_add_explicit(&listener->failed_count, 1, memory_order_relaxed) + 1;
+    pirn_time told_at = atomic_load_explicit(&listener->told_at, memory_order_relaxed);
+    if ((told_at != 0 && now - told_at < TELL_NS) ||
+        !atomic_compare_exchange_strong_explicit(&listener->told_at, &told_at, now, memory_order_relaxed,
+                                                 memory_order_relaxed)) {
+        return;
+    }
+    atomic_store_explicit(&listener->failed_count, 0, memory_order_relaxed);
+    pn_warn("a connection to port %d %s: %s (%s), %llu times since the last such line; cure: %s; it is tried again",
+            listener->port, what, pirn_strerror(error), pirn_error_name(error), (unsigned long long)count, cure);
+}
+
+static const char *cure_of(int error) {
+    return error == EMFILE   ? "raise RLIMIT_NOFILE (ulimit -n), or lower connections_max"
+           : error == ENFILE ? "raise sysctl fs.file-max"
+                             : "more memory";
+}
+
+static verdict judge_error(acceptor *a, int error) {
     switch (error) {
     case EAGAIN:
         return NOTHING_LEFT;
@@ -255,10 +284,17 @@ static verdict judge_error(int error) {
     case ENFILE:
     case ENOBUFS:
     case ENOMEM:
+        tell_failure(a, -error, "cannot be accepted", cure_of(error));
         return OUT_OF_ROOM;
     default:
         return GO_ON; /* the connection died in the queue, or a signal came: the next one may live */
     }
+}
+
+/* Whether a connection waits: without room, accept4() fails also when none does. */
+static bool one_waits(const acceptor *a) {
+    struct pollfd look = {.fd = a->fd, .events = POLLIN};
+    return poll(&look, 1, 0) > 0;
 }
 
 static verdict accept_one(acceptor *a) {
@@ -271,15 +307,20 @@ static verdict accept_one(acceptor *a) {
     socklen_t peer_bytes = sizeof peer;
     int fd = accept4(a->fd, (struct sockaddr *)&peer, &peer_bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
-        return judge_error(errno);
+        int error = errno;
+        return error != EAGAIN && !one_waits(a) ? NOTHING_LEFT : judge_error(a, error);
     }
     pn_descriptor *d;
-    if (pn_descriptor_open(fd, a->driver, false, &d) != 0) {
+    int error = pn_descriptor_open(fd, a->driver, false, &d);
+    if (error != 0) {
         (void)close(fd);
+        tell_failure(a, error, "is closed at once",
+                     error == PIRN_ELIMIT ? "lower RLIMIT_NOFILE to 1048576" : "raise RLIMIT_AS (ulimit -v)");
         return OUT_OF_ROOM;
     }
-    if (pn_perform_register(d) != 0) {
-        pn_warn("a connection could not be watched (fs.epoll.max_user_watches?): it is closed");
+    error = pn_perform_register(d);
+    if (error != 0) {
+        tell_failure(a, error, "is closed at once", "raise sysctl fs.epoll.max_user_watches");
         (void)pirn_close(pn_descriptor_handle(d));
         return OUT_OF_ROOM;
     }

@@ -25,6 +25,9 @@ extern pn_runtime pn_runtime_current;
 /* Post to the reactor's thread: `deliver` runs there, on no tasklet (single mode: worker 0's own context). Any thread.
  * The doorbell of a worker's post may wait for that worker's next look at its inbox, at most 16 posts. */
 void pn_reactor_post(pn_message *message);
+/* The start of a runtime: room for the first descriptors, from number `lowest_free` on. 0, or PIRN_ENOMEM after one
+ * line (descriptor.c). */
+int pn_descriptors_start(int lowest_free);
 /* The end of a runtime, its threads gone: close the sockets that the program left open; their handles name nothing from
  * then on (descriptor.c). */
 void pn_descriptors_end_all(void);

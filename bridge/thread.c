@@ -10,12 +10,16 @@
  */
 #include "thread.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "alloc.h"
 #include "base.h"
+#include "reserve.h"
 
-#define NAME_BYTES 16 /* the kernel's limit, with the terminator */
+#define NAME_BYTES          16 /* the kernel's limit, with the terminator */
+#define OWN_STACK_BYTES     ((size_t)1 << 20)
+#define OFFLOAD_STACK_BYTES ((size_t)2 << 20) /* pirn/offload.h tells it */
 
 typedef struct start_record {
     pn_role role;
@@ -63,6 +67,24 @@ static void *run(void *arg) {
     return own.main(own.arg);
 }
 
+/* The default, mostly 8 MiB, is memory in a process that locks its own: tasklets have stacks of their own, so workers
+ * and the reactor run only schedulers, callbacks and libraries' loops here. */
+static size_t stack_bytes(pn_role role) {
+    return role == PN_OFFLOAD ? OFFLOAD_STACK_BYTES : OWN_STACK_BYTES;
+}
+
+static int create(pthread_t *thread, size_t bytes, start_record *start) {
+    pthread_attr_t attributes;
+    int code = pthread_attr_init(&attributes);
+    if (code != 0) {
+        return code;
+    }
+    code = pthread_attr_setstacksize(&attributes, bytes);
+    code = code != 0 ? code : pthread_create(thread, &attributes, run, start);
+    (void)pthread_attr_destroy(&attributes);
+    return code;
+}
+
 int pn_thread_start(pthread_t *thread, pn_role role, const char *name, void *(*main)(void *), void *arg) {
     start_record *start = pn_malloc(sizeof *start);
     if (!start) {
@@ -75,9 +97,12 @@ int pn_thread_start(pthread_t *thread, pn_role role, const char *name, void *(*m
     sigset_t mask, before;
     pn_thread_mask(role, &mask);
     PN_ASSERT(pthread_sigmask(SIG_SETMASK, &mask, &before) == 0);
-    int code = pthread_create(thread, NULL, run, start);
+    int code = create(thread, stack_bytes(role), start);
     PN_ASSERT(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
     if (code != 0) {
+        char what[64];
+        (void)snprintf(what, sizeof what, "no thread for %s", name);
+        pn_reserve_tell(what, stack_bytes(role), code);
         pn_free(start);
     }
     return -code;

@@ -12,7 +12,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 
 /* Tasklets never leave their thread, so a compiler that keeps this variable's address across a switch is right to. */
 static _Thread_local pn_sched *self;
@@ -51,13 +50,7 @@ int pn_sched_init(pn_sched *sched, const pn_sched_options *options) {
     pn_list_init(&sched->all);
     pn_list_init(&sched->free);
     pn_timers_init(&sched->timers);
-    sched->slabs = mmap(NULL, PN_SLABS_MAX * sizeof *sched->slabs, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (sched->slabs == MAP_FAILED) {
-        return PIRN_ENOMEM;
-    }
     if (pn_stack_thread_init(describe_running) != 0) {
-        munmap(sched->slabs, PN_SLABS_MAX * sizeof *sched->slabs);
         return PIRN_ENOMEM;
     }
     pn_stack_cache_init(&sched->stacks);
@@ -74,7 +67,6 @@ void pn_sched_fini(pn_sched *sched) {
     pn_stack_cache_fini(&sched->stacks);
     pn_stack_thread_fini();
     pn_tasklet_slabs_free(sched);
-    munmap(sched->slabs, PN_SLABS_MAX * sizeof *sched->slabs);
     self = NULL;
 }
 

@@ -23,6 +23,7 @@
 
 #define PN_DISPATCH_MAX  61 /* Go's number: dispatches between two looks at I/O                   */
 #define PN_SLAB_TASKLETS 256u
+#define PN_SLABS_FIRST   16u
 #define PN_SLABS_MAX     65536u /* slot numbers are 24 bits                                           */
 #define PN_WORKERS_MAX   64u
 
@@ -57,8 +58,8 @@ struct pn_sched {
     pn_stack_cache stacks;
     pn_list all;        /* live tasklets, oldest first                                            */
     pn_list free;       /* of records                                                             */
-    pn_tasklet **slabs; /* PN_SLABS_MAX pointers, reserved address space                          */
-    unsigned slab_count;
+    pn_tasklet **slabs; /* [slab_room], of records                                                */
+    unsigned slab_count, slab_room;
     pn_sched_counts counts;
     pn_sched_options options;
     uint64_t random_state;

@@ -19,10 +19,13 @@
  */
 #include "stack.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "alloc.h"
+#include "hooks.h"
+#include "reserve.h"
 #include "stack_guard.h"
 
 enum {
@@ -34,6 +37,8 @@ enum {
     COLOUR_STEP = 64,
     COLOURS = 16,
 };
+
+#define TELL_NS (60 * PIRN_SECOND) /* between two lines about refused stacks */
 
 typedef struct pn_slab {
     struct pn_slab *next;
@@ -80,20 +85,32 @@ static bool free_list_reserve(pn_stack_class *size_class, uint32_t stacks) {
     return true;
 }
 
+/* Whether what is mapped now can have guards of that kind, and all of it that is not guarded may be used. In locked
+ * memory the mapping comes into memory here, so the guard is tried first. */
+static bool slab_allow(char *base, size_t bytes, pirn_guard guard) {
+    return guard == PIRN_GUARD_MPROTECT || /* one stack at a time */
+           (pn_guard_install(guard, base, 0) && pn_reserve_allow(base, bytes));
+}
+
 /* No swap is set aside for a slab: a million stacks of 64 KiB are 128 GiB of addresses, but a few GiB of memory. */
-static char *slab_map(size_t bytes) {
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK;
-    char *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
-    if (base == MAP_FAILED) {
+static char *slab_map(size_t bytes, pirn_guard guard) {
+    char *base = pn_reserve(bytes, false);
+    if (!base) {
         return NULL;
     }
     /* A huge page would be two megabytes for one shallow tasklet. A kernel that has none refuses, rightly. */
     (void)madvise(base, bytes, MADV_NOHUGEPAGE);
+    if (!slab_allow(base, bytes, guard)) {
+        int error = errno;
+        munmap(base, bytes);
+        errno = error;
+        return NULL;
+    }
     return base;
 }
 
-static pn_slab *slab_create(pn_stack_class *size_class, pirn_guard guard) {
-    uint32_t stacks = slab_stacks(size_class);
+/* NULL without memory, or when the system refuses this many, or this guard. */
+static pn_slab *slab_create(pn_stack_class *size_class, pirn_guard guard, uint32_t stacks) {
     if (!pn_guard_reserve(guard, stacks)) {
         return NULL;
     }
@@ -101,7 +118,7 @@ static pn_slab *slab_create(pn_stack_class *size_class, pirn_guard guard) {
     if (!slab || !free_list_reserve(size_class, size_class->cut + stacks)) {
         goto free_slab;
     }
-    char *base = slab_map(stacks * class_stride(size_class));
+    char *base = slab_map(stacks * class_stride(size_class), guard);
     if (!base) {
         goto free_slab;
     }
@@ -130,7 +147,7 @@ static bool slab_cut(pn_stack_class *size_class, pn_stack *stack) {
         return false;
     }
     char *guard = slab->base + slab->cut * class_stride(size_class);
-    if (!pn_guard_install(slab->guard, guard)) {
+    if (!pn_guard_install(slab->guard, guard, size_class->bytes)) {
         return false;
     }
     *stack = (pn_stack){.bottom = guard + PN_STACK_GUARD_BYTES,
@@ -148,16 +165,28 @@ static int class_cut(pn_stack_class *size_class, pn_stack *stack) {
     if (slab_cut(size_class, stack)) {
         return 0;
     }
-    for (pirn_guard guard = pn_stack_guard(); guard <= PIRN_GUARD_CANARY; guard++) {
-        if (!slab_create(size_class, guard)) {
-            continue;
+    uint32_t stacks = slab_stacks(size_class);
+    for (; stacks > 0; stacks /= 2) { /* a limit on address space may leave room for fewer */
+        for (pirn_guard guard = pn_stack_guard(); guard <= PIRN_GUARD_CANARY; guard++) {
+            if (!slab_create(size_class, guard, stacks)) {
+                continue;
+            }
+            if (slab_cut(size_class, stack)) {
+                return 0;
+            }
+            slab_destroy_newest(size_class);
         }
-        if (slab_cut(size_class, stack)) {
-            return 0;
-        }
-        slab_destroy_newest(size_class);
     }
     return PIRN_ENOMEM;
+}
+
+/* At most one line in TELL_NS: with spawns that go on failing there would be one for each. */
+static void tell_refused(pn_stack_cache *cache, const pn_stack_class *size_class, int error) {
+    pirn_time now = pn_below->now();
+    if (cache->told_at == 0 || now - cache->told_at >= TELL_NS) {
+        cache->told_at = now;
+        pn_reserve_tell("no stack for a tasklet", class_stride(size_class), error);
+    }
 }
 
 /* ---- classes ---- */
@@ -251,14 +280,17 @@ static __attribute__((noinline)) int get_cold(pn_stack_cache *cache, size_t byte
         take_free(cache, size_class, stack);
         return 0;
     }
+    errno = ENOMEM;
     int error = class_cut(size_class, stack);
-    if (error == 0) {
-        cache->in_use++;
-        if (stack->canary) {
-            pn_guard_write_canary(stack);
-        }
+    if (error != 0) {
+        tell_refused(cache, size_class, errno);
+        return error;
     }
-    return error;
+    cache->in_use++;
+    if (stack->canary) {
+        pn_guard_write_canary(stack);
+    }
+    return 0;
 }
 
 int pn_stack_get(pn_stack_cache *cache, size_t bytes, pn_stack *stack) {

@@ -23,6 +23,7 @@ typedef struct pn_stack {
 typedef struct pn_stack_cache {
     struct pn_stack_class *classes; /* one per stack size in use                                         */
     unsigned in_use, cached;
+    pirn_time told_at; /* of refused stacks; 0: never                                            */
 } pn_stack_cache;
 
 #define PN_STACK_BYTES_MIN     16384u

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "hooks.h"
+#include "reserve.h"
 
 enum {
     GUARD_INSTALL = 102,    /* MADV_GUARD_INSTALL, for which glibc 2.36 has no name */
@@ -53,7 +54,7 @@ static bool madvise_guards_work(void) {
     if (at == MAP_FAILED) {
         return false;
     }
-    bool work = pn_guard_install(PIRN_GUARD_MADVISE, at) && madvise(at, PN_STACK_GUARD_BYTES, MADV_DONTNEED) == 0 &&
+    bool work = pn_guard_install(PIRN_GUARD_MADVISE, at, 0) && madvise(at, PN_STACK_GUARD_BYTES, MADV_DONTNEED) == 0 &&
                 is_unreadable(at);
     munmap(at, PN_STACK_GUARD_BYTES);
     return work;
@@ -132,12 +133,13 @@ void pn_guard_release(pirn_guard guard, uint32_t stacks) {
 
 /* ---- guarding ---- */
 
-bool pn_guard_install(pirn_guard guard, void *at) {
+bool pn_guard_install(pirn_guard guard, void *at, size_t stack_bytes) {
     switch (guard) {
     case PIRN_GUARD_MADVISE:
         return madvise(at, PN_STACK_GUARD_BYTES, GUARD_INSTALL) == 0;
     case PIRN_GUARD_MPROTECT:
-        if (mprotect(at, PN_STACK_GUARD_BYTES, PROT_NONE) != 0) {
+        /* The slab was mapped without permissions, and what is below the stack stays so. */
+        if (!pn_reserve_allow((char *)at + PN_STACK_GUARD_BYTES, stack_bytes)) {
             tell_exhausted(); /* others use so many mappings that our half is not to be had */
             return false;
         }

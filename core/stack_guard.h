@@ -13,8 +13,9 @@
 bool pn_guard_reserve(pirn_guard guard, uint32_t stacks);
 void pn_guard_release(pirn_guard guard, uint32_t stacks);
 
-/* Guard the PN_STACK_GUARD_BYTES at `at`, for the life of the mapping. False when the system refuses. */
-bool pn_guard_install(pirn_guard guard, void *at);
+/* Guard the PN_STACK_GUARD_BYTES at `at`, and let the `stack_bytes` above them be used, for the life of the mapping.
+ * False when the system refuses. */
+bool pn_guard_install(pirn_guard guard, void *at, size_t stack_bytes);
 
 /* (Re)write the canary of a stack that has one. */
 void pn_guard_write_canary(const pn_stack *stack);

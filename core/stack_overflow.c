@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "hooks.h"
+#include "reserve.h"
 
 enum {
     /* The kernel's frame alone can be 12 KiB (wide registers), a sanitizer's report some 64 KiB. Untouched, it costs
@@ -184,9 +185,9 @@ static int install_handlers(void) {
 
 int pn_stack_thread_init(pn_describe_running describe) {
     PN_ASSERT(describe && !thread.describe);
-    void *alternate = mmap(NULL, ALTERNATE_BYTES, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-    if (alternate == MAP_FAILED) {
+    void *alternate = pn_reserve(ALTERNATE_BYTES, true);
+    if (!alternate) {
+        pn_reserve_tell("no signal stack for a thread", ALTERNATE_BYTES, errno);
         return PIRN_ENOMEM;
     }
     stack_t stack = {.ss_sp = alternate, .ss_size = ALTERNATE_BYTES};

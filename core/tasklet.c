@@ -42,8 +42,22 @@ pn_tasklet *pn_tasklet_find(pn_sched *sched, pirn_tasklet handle) {
     return tasklet->generation == (uint32_t)handle.id && tasklet->state != PN_FREE ? tasklet : NULL;
 }
 
+/* Room for one more slab in the list of slabs. */
+static bool reserve_slab(pn_sched *sched) {
+    if (sched->slab_count < sched->slab_room) {
+        return true;
+    }
+    unsigned room = sched->slab_room ? sched->slab_room * 2 : PN_SLABS_FIRST;
+    pn_tasklet **slabs = room <= PN_SLABS_MAX ? pn_reallocarray(sched->slabs, room, sizeof *slabs) : NULL;
+    if (slabs) {
+        sched->slabs = slabs;
+        sched->slab_room = room;
+    }
+    return slabs != NULL;
+}
+
 static bool add_slab(pn_sched *sched) {
-    if (sched->slab_count == PN_SLABS_MAX) {
+    if (!reserve_slab(sched)) {
         return false;
     }
     pn_tasklet *slab = pn_calloc(PN_SLAB_TASKLETS, sizeof *slab);
@@ -73,7 +87,9 @@ void pn_tasklet_slabs_free(pn_sched *sched) {
         }
         pn_free(sched->slabs[i]);
     }
-    sched->slab_count = 0;
+    pn_free(sched->slabs);
+    sched->slabs = NULL;
+    sched->slab_count = sched->slab_room = 0;
     generation_floor[sched->options.id] = highest;
 }
 

@@ -26,6 +26,7 @@
 #include "offload.h"
 #include "options.h"
 #include "reactor.h"
+#include "reserve.h"
 #include "shutdown.h"
 #include "thread.h"
 #include "watchdog.h"
@@ -368,8 +369,9 @@ static int run_all(const pirn_options *options, run *r) {
 }
 
 /* A program may be started with some of 0, 1 and 2 closed. Then our descriptors would get these numbers, and the first
- * line that somebody prints would ring a doorbell; libuv refuses to close such a one with an abort. */
-static void hold_standard_descriptors(void) {
+ * line that somebody prints would ring a doorbell; libuv refuses to close such a one with an abort. Returns the lowest
+ * number that is free then. */
+static int hold_standard_descriptors(void) {
     int fd;
     do {
         fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -377,6 +379,7 @@ static void hold_standard_descriptors(void) {
     if (fd >= 0) {
         (void)close(fd);
     }
+    return fd < 0 ? 0 : fd;
 }
 
 int pirn_run(const pirn_options *options, pirn_fn main_fn, void *arg) {
@@ -392,8 +395,10 @@ int pirn_run(const pirn_options *options, pirn_fn main_fn, void *arg) {
     if (!claim_running()) {
         return PIRN_EALREADY;
     }
-    hold_standard_descriptors();
+    int lowest_free = hold_standard_descriptors();
+    pn_reserve_setup();
     status = pn_stack_setup(resolved.guard);
+    status = status != 0 ? status : pn_descriptors_start(lowest_free);
     if (status == 0) {
         run r = {.fn = main_fn, .arg = arg};
         status = run_all(&resolved, &r);

@@ -15,10 +15,11 @@ extern "C" {
 #endif
 
 /* A blocking call. Parks: it must not, but it may block. Thread: one of a pool's; so it must not call anything of pirn
- * that parks or names the running tasklet, nor touch a tasklet's stack. One that still runs a second after the
- * runtime's end asked it to stop is named on stderr and outlives it: such a job, its `drop` and its result's may then
- * use nothing of pirn but a pirn_foreign handle, whose calls give PIRN_ECLOSED. Args: `arg` is the job's. Owns: `*out`,
- * zeroed before, goes to the deferred. Returns: 0 with `out` set, or a negative code (pirn_result_fail). */
+ * that parks or names the running tasklet, nor touch a tasklet's stack. Its own stack has 2 MiB. One that still runs a
+ * second after the runtime's end asked it to stop is named on stderr and outlives it: such a job, its `drop` and its
+ * result's may then use nothing of pirn but a pirn_foreign handle, whose calls give PIRN_ECLOSED. Args: `arg` is the
+ * job's. Owns: `*out`, zeroed before, goes to the deferred. Returns: 0 with `out` set, or a negative code
+ * (pirn_result_fail). */
 typedef int (*pirn_work_fn)(void *arg, pirn_result *out);
 
 /* ---- pools: bridge/offload_pool.c; jobs: bridge/offload.c ---- */

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "captured.h"
 #include "modes.h"
 
 static int echo(pirn_socket socket, void *context) {
@@ -224,4 +225,39 @@ Test(listener, serving_after_main_returned_is_refused) {
         cr_assert_eq(test_run_in(&test_modes[mode], leave_a_server, &result), 0);
         cr_assert_eq(result, PIRN_ECLOSED, "%s: %d", test_modes[mode].name, result);
     }
+}
+
+static int out_of_descriptors_is_told(void *arg) {
+    (void)arg;
+    char address[64], byte;
+    size_t moved;
+    pirn_listener *listener = listen_and_serve(address, NULL);
+    pirn_socket fresh;
+    captured_begin();
+    int filler[64], count = 0;
+    while (count < 64 && (filler[count] = dup(0)) >= 0) {
+        count++;
+    }
+    close(filler[--count]); /* for the client */
+    TEST_CHECK(pirn_connect(address, &fresh, PIRN_FOREVER) == 0);
+    TEST_CHECK(pirn_write(fresh, "b", 1, NULL, PIRN_FOREVER) == 0);
+    TEST_CHECK(pirn_read(fresh, &byte, 1, &moved, pirn_after(350 * PIRN_MILLISECOND)) == PIRN_ETIMEDOUT);
+    while (count > 0) {
+        close(filler[--count]);
+    }
+    TEST_CHECK(pirn_read(fresh, &byte, 1, &moved, PIRN_FOREVER) == 0 && byte == 'b');
+    TEST_CHECK(pirn_close(fresh) == 0);
+    pirn_listener_close(listener);
+    const char *text = captured_end();
+    TEST_CHECK(captured_count(text, "cannot be accepted") == 1);
+    TEST_CHECK(captured_count(text, "RLIMIT_NOFILE") == 1);
+    return 0;
+}
+
+Test(listener, out_of_descriptors_is_told_once) {
+    /* Goal: connections that cannot be accepted are told by one line that names the limit, however often it is tried.
+     * Method: no descriptor is free for three of the acceptor's pauses. */
+    struct rlimit limit = {.rlim_cur = 64, .rlim_max = 64};
+    cr_assert(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    test_run_everywhere(out_of_descriptors_is_told, NULL);
 }
