@@ -16,6 +16,7 @@
  *                                                  |          | an edge)
  *       QUEUED -> REFILLING -> WITHDRAWN (home: deadline or cancel came first; in between it reads what was moved)
  *              -> IDLE (performer, when it meets it)
+ *       QUEUED -> WANTED (home of a PN_AWAIT_READY or _HANGUP gives up; the performer hands it back) -> DONE
  *       TAKEN -> WANTED (home: came too late; the result wins; would block: DONE with PN_WITHDRAWN)
  *       WITHDRAWN -> REFILLING (the next submitter reuses the record that the performer still has) -> QUEUED
  *       REFILLING -> FILLING (the performer met it meanwhile and let go: the submitter must send it again, the
@@ -40,7 +41,7 @@
 
 #define PN_DESCRIPTORS_MAX (1u << 20)
 
-typedef enum pn_operation { PN_READ, PN_WRITE, PN_ACCEPT, PN_CONNECT, PN_AWAIT_READY } pn_operation;
+typedef enum pn_operation { PN_READ, PN_WRITE, PN_ACCEPT, PN_CONNECT, PN_AWAIT_READY, PN_AWAIT_HANGUP } pn_operation;
 
 enum {
     PN_SLOT_IDLE,
@@ -77,7 +78,7 @@ struct pn_descriptor {
     pn_watch watch;             /* first: what the set calls                                           */
     _Atomic uint64_t life;      /* any thread                                                          */
     pn_message close_message;   /* owner of the closing bit, then the last hold's                      */
-    pn_message abandon_message; /* home of a PN_AWAIT_READY that gives up                              */
+    pn_message abandon_message; /* home of a PN_AWAIT_READY or _HANGUP that gives up                              */
     /* performer only */
     unsigned ready; /* enum pn_ready_bits that were reported and not used up                */
     bool registered, closed, hung_up;
@@ -112,7 +113,7 @@ bool pn_descriptor_begin_close(pirn_socket handle, pn_descriptor **descriptor);
 void pn_perform_slot(pn_message *message);  /* deliver: a submitted record has arrived                  */
 void pn_perform_close(pn_message *message); /* deliver: a close record                                  */
 void pn_perform_event(pn_watch *watch, unsigned bits);
-void pn_perform_abandon(pn_message *message); /* deliver: the home of a PN_AWAIT_READY gives up            */
+void pn_perform_abandon(pn_message *message); /* deliver: the home of such a record gives up               */
 /* A taken record: true: done, result set; false: it would block, and the descriptor is registered. */
 bool pn_perform_taken(pn_descriptor *descriptor, pn_slot *slot);
 /* Any thread with the slot and a hold: receive what is there, or send what the system takes. True: done (for a send:

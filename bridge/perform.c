@@ -122,6 +122,17 @@ static bool try_await_ready(pn_descriptor *d, pn_slot *slot) {
     return true;
 }
 
+/* HUP or ERR, which poll() tells unasked. A stream that the peer has only half closed shows neither. `ready` stays as
+ * it is: the bytes that are there have not been read. */
+static bool try_await_hangup(pn_descriptor *d, pn_slot *slot) {
+    struct pollfd look = {.fd = d->fd};
+    if (poll(&look, 1, 0) <= 0) {
+        return false;
+    }
+    slot->result = -ECONNRESET;
+    return true;
+}
+
 bool pn_perform_try(pn_descriptor *d, pn_slot *slot) {
     slot->result = 0;
     switch ((pn_operation)slot->operation) {
@@ -135,6 +146,8 @@ bool pn_perform_try(pn_descriptor *d, pn_slot *slot) {
         return try_connect(d, slot);
     case PN_AWAIT_READY:
         return try_await_ready(d, slot);
+    case PN_AWAIT_HANGUP:
+        return try_await_hangup(d, slot);
     }
     pn_panic("a record of unknown operation %u", slot->operation);
 }
@@ -196,6 +209,18 @@ static bool worth_trying(const pn_descriptor *d, const pn_slot *slot) {
     return (d->ready & wanted) != 0 || d->hung_up || d->borrowed; /* no field of the submitter's: it may be filling */
 }
 
+/* What the set has to tell a record that parks. */
+static unsigned bits_awaited(const pn_slot *slot) {
+    switch (slot->operation) {
+    case PN_AWAIT_READY:
+        return PN_READY_READ | PN_READY_WRITE;
+    case PN_AWAIT_HANGUP:
+        return PN_READY_HUP;
+    default:
+        return slot->direction == PN_IN ? PN_READY_READ : PN_READY_WRITE;
+    }
+}
+
 bool pn_perform_taken(pn_descriptor *d, pn_slot *slot) {
     slot->result = 0;
     if (d->closed) {
@@ -217,9 +242,7 @@ bool pn_perform_taken(pn_descriptor *d, pn_slot *slot) {
     if (worth_trying(d, slot) && pn_perform_try(d, slot)) {
         return true;
     }
-    unsigned both = PN_READY_READ | PN_READY_WRITE;
-    unsigned own = slot->direction == PN_IN ? PN_READY_READ : PN_READY_WRITE;
-    pn_readiness_expect(&d->performer->set, d->fd, slot->operation == PN_AWAIT_READY ? both : own);
+    pn_readiness_expect(&d->performer->set, d->fd, bits_awaited(slot));
     return false;
 }
 
@@ -251,7 +274,7 @@ static void meet(pn_descriptor *d, pn_slot *slot) {
             slot->armed = false;
             return;
         }
-        if (d->borrowed && is_wanted(slot)) {
+        if (is_wanted(slot)) {
             return; /* its home has sent word that it gives up: pn_perform_abandon answers */
         }
     }

@@ -38,7 +38,8 @@ int pn_readiness_add(pn_readiness *set, int fd, void *tag, bool level);
 int pn_readiness_add_bell(pn_readiness *set, int fd, void *tag);
 /* The performer parks a record for `bits` after EAGAIN or a short read, having cleared its `ready`: tell when they are
  * (still, or again) ready. An edge needs no asking, so with epoll this does nothing; a set that only knows levels stops
- * watching a direction when it has told it, and starts again here. */
+ * watching a direction when it has told it, and starts again here. PN_READY_HUP alone: only a hang-up or an error, not
+ * the bytes that are there. */
 void pn_readiness_expect(pn_readiness *set, int fd, unsigned bits);
 /* Before it is closed, too: whoever else has the same socket open would keep it in an epoll set. */
 void pn_readiness_remove(pn_readiness *set, int fd);

@@ -10,10 +10,10 @@
  *       not lost: a level is still there when it is looked at again. So each direction is either watched, or its news
  *       was told and nobody has parked since; in the second case whoever comes next tries the call first.
  * Invariants: (1) slot_of[fd] is the place of fd in `polled` and `slots`, or -1; (2) polled[i].fd is negative (poll
- *       skips it) while none of its directions is watched: POLLHUP and POLLERR cannot be masked otherwise; (3) a
- *       descriptor closed without being removed gives POLLNVAL when it is next looked at and leaves then; one added
- *       again under the same number takes the old one's slot. Should somebody else get the number first, the old tag is
- *       told one event for nothing, which is why tags are type-stable.
+ *       skips it) while none of its directions is watched, nor a hang-up: POLLHUP and POLLERR cannot be masked
+ *       otherwise; (3) a descriptor closed without being removed gives POLLNVAL when it is next looked at and leaves
+ *       then; one added again under the same number takes the old one's slot. Should somebody else get the number
+ *       first, the old tag is told one event for nothing, which is why tags are type-stable.
  * The doorbell is an eventfd, which stays readable after a write: the set reads it and keeps watching.
  */
 #include "readiness.h"
@@ -30,6 +30,7 @@ typedef enum kind { EDGE, LEVEL, BELL } kind;
 typedef struct slot {
     int fd;
     kind kind;
+    bool hangup; /* watched for a hang-up, whatever else it is watched for */
     void *tag;
 } slot;
 
@@ -98,7 +99,7 @@ static int find(const table *all, int fd) {
 static void watch(table *all, int i, short events) {
     struct pollfd *polled = &all->polled[i];
     polled->events = events;
-    polled->fd = events ? all->slots[i].fd : -1;
+    polled->fd = events || all->slots[i].hangup ? all->slots[i].fd : -1;
 }
 
 static int add(pn_readiness *set, int fd, void *tag, kind what) {
@@ -139,6 +140,7 @@ void pn_readiness_expect(pn_readiness *set, int fd, unsigned bits) {
     short events = all->polled[i].events;
     events |= bits & PN_READY_READ ? POLLIN : 0;
     events |= bits & PN_READY_WRITE ? POLLOUT : 0;
+    all->slots[i].hangup = all->slots[i].hangup || (bits & PN_READY_HUP);
     watch(all, i, events);
 }
 
@@ -196,7 +198,9 @@ static void tell(table *all, int i, pn_ready_event *event) {
         ssize_t length = read(at->fd, &rings, sizeof rings);
         PN_ASSERT(length == (ssize_t)sizeof rings || errno == EAGAIN);
     } else if (at->kind == EDGE) {
-        watch(all, i, found & (POLLHUP | POLLERR) ? 0 : (short)(all->polled[i].events & ~found));
+        bool hung_up = (found & (POLLHUP | POLLERR)) != 0;
+        at->hangup = at->hangup && !hung_up;
+        watch(all, i, hung_up ? 0 : (short)(all->polled[i].events & ~found));
     }
     *event = (pn_ready_event){.tag = at->tag, .bits = bits_of(found)};
 }

@@ -27,6 +27,7 @@
 #include "descriptor.h"
 #include "live.h"
 #include "runtime.h"
+#include "socket.h"
 #include "tasklet.h"
 
 static bool move(pn_slot *slot, uint32_t from, uint32_t to) {
@@ -87,6 +88,35 @@ static bool withdraw(pn_waiter *waiter) {
     }
 }
 
+/* For records that the performer may not keep when their wait is over, so it is asked, and the wait goes on until it
+ * has answered. A borrowed descriptor must be out of the set before the caller may close it; and a read that took the
+ * place of a withdrawn wait for a hang-up would wait for an edge that came before. WANTED keeps events from answering
+ * too: there is one answer, and it comes after our message was read. */
+static bool ask_to_abandon(pn_waiter *waiter) {
+    pn_slot *slot = (pn_slot *)(uintptr_t)waiter->object;
+    pn_descriptor *d = PN_CONTAINER_OF(slot, pn_descriptor, slot);
+    for (;;) {
+        if (move(slot, PN_SLOT_QUEUED, PN_SLOT_WANTED)) {
+            d->abandon_message.deliver = pn_perform_abandon;
+            send_to_performer(d, &d->abandon_message);
+            return false;
+        }
+        if (move(slot, PN_SLOT_TAKEN, PN_SLOT_WANTED)) {
+            return false;
+        }
+        uint32_t word = atomic_load_explicit(&slot->word, memory_order_acquire); /* as in move */
+        if (word == PN_SLOT_DONE || word == PN_SLOT_WANTED) {
+            return false;
+        } /* else the performer put it from TAKEN back to QUEUED between the two looks: this is asked once only */
+    }
+}
+
+static bool withdraw_hangup(pn_waiter *waiter) {
+    pn_slot *slot = (pn_slot *)(uintptr_t)waiter->object;
+    pn_descriptor *d = PN_CONTAINER_OF(slot, pn_descriptor, slot);
+    return performs_here(d) && slot->armed ? withdraw(waiter) : ask_to_abandon(waiter);
+}
+
 /* Own the slot. False: another tasklet's operation is there. `*sent`: the performer still has the record of a withdrawn
  * one. */
 static bool claim_slot(pn_descriptor *d, pn_slot *slot, bool *sent) {
@@ -136,11 +166,9 @@ static bool write_elsewhere(pn_descriptor *d, pn_slot *slot) {
 }
 
 static pn_reason reason_of(pn_operation operation) {
-    static const pn_reason reasons[] = {[PN_READ] = PN_ON_READ,
-                                        [PN_WRITE] = PN_ON_WRITE,
-                                        [PN_ACCEPT] = PN_ON_ACCEPT,
-                                        [PN_CONNECT] = PN_ON_CONNECT,
-                                        [PN_AWAIT_READY] = PN_ON_READY};
+    static const pn_reason reasons[] = {
+        [PN_READ] = PN_ON_READ,       [PN_WRITE] = PN_ON_WRITE,       [PN_ACCEPT] = PN_ON_ACCEPT,
+        [PN_CONNECT] = PN_ON_CONNECT, [PN_AWAIT_READY] = PN_ON_READY, [PN_AWAIT_HANGUP] = PN_ON_READ};
     return reasons[operation];
 }
 
@@ -216,7 +244,7 @@ static int operate(pn_descriptor *d, const request *r, size_t *moved, pirn_time 
     pn_waiter waiter;
     pn_waiter_init(&waiter, reason_of(r->operation), slot);
     waiter.detail = (uint64_t)d->fd;
-    waiter.withdraw = withdraw;
+    waiter.withdraw = r->operation == PN_AWAIT_HANGUP ? withdraw_hangup : withdraw;
     fill(slot, r, &waiter);
     bool done = here ? perform_here(d, slot, sent) : !sent && write_elsewhere(d, slot);
     if (done) {
@@ -263,6 +291,20 @@ int pirn_write(pirn_socket socket, const void *buffer, size_t bytes, size_t *mov
     /* The buffer is only read. */
     request r = {PN_WRITE, PN_OUT, (void *)(uintptr_t)buffer, bytes, "pirn_write"};
     return operate_on(socket, &r, moved, deadline);
+}
+
+int pn_socket_await_hangup(pirn_socket socket, pirn_time deadline) {
+    request r = {PN_AWAIT_HANGUP, PN_IN, NULL, 0, "pn_socket_await_hangup"};
+    return operate_on(socket, &r, NULL, deadline);
+}
+
+void pn_socket_reset_at_close(pirn_socket socket) {
+    pn_descriptor *d = pn_descriptor_hold(socket);
+    if (d) {
+        struct linger now = {.l_onoff = 1};
+        (void)setsockopt(d->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now); /* else it is closed as usual */
+        pn_descriptor_release(d);
+    }
 }
 
 int pirn_shutdown(pirn_socket socket) {
@@ -366,28 +408,6 @@ int pirn_connect(const char *address, pirn_socket *result, pirn_time deadline) {
 }
 
 /* ---- other people's descriptors ---- */
-
-/* The descriptor must be out of the set before the caller may close it, so the performer is asked, and the wait goes on
- * until it has answered. WANTED keeps events from answering too: there is one answer, and it comes after our message
- * was read. */
-static bool ask_to_abandon(pn_waiter *waiter) {
-    pn_slot *slot = (pn_slot *)(uintptr_t)waiter->object;
-    pn_descriptor *d = PN_CONTAINER_OF(slot, pn_descriptor, slot);
-    for (;;) {
-        if (move(slot, PN_SLOT_QUEUED, PN_SLOT_WANTED)) {
-            d->abandon_message.deliver = pn_perform_abandon;
-            send_to_performer(d, &d->abandon_message);
-            return false;
-        }
-        if (move(slot, PN_SLOT_TAKEN, PN_SLOT_WANTED)) {
-            return false;
-        }
-        uint32_t word = atomic_load_explicit(&slot->word, memory_order_acquire); /* as in move */
-        if (word == PN_SLOT_DONE || word == PN_SLOT_WANTED) {
-            return false;
-        } /* else the performer put it from TAKEN back to QUEUED between the two looks: this is asked once only */
-    }
-}
 
 static int wait_ready(pn_descriptor *d, int *events, pirn_time deadline) {
     pn_slot *slot = &d->slot[PN_IN];

@@ -6,12 +6,13 @@
  * Threads: one tasklet of one worker; the request tasklet shares nothing with it but the outcome, through the join.
  * States: IDLE -> HEAD (a part of a head is here) -> BODY -> RUNNING (a request tasklet is out) -> IDLE
  *       Each has its time limit, counted from `phase_since`. A read that brings the whole request skips HEAD and BODY.
- * While RUNNING: a read is out: the end of the stream or an error cancels the request (unless half_closed clients are
- *       served). Bytes of the next request stay unparsed in the free rest of the buffer; once it is full nothing is
- *       read and the client has to wait: its pipeline is bounded by one buffer, and only who has filled that can go
- *       unnoticed. The end of the request is told to us (by a strike, PN_HTTP_NUDGE) only when something waits for it:
- *       the next request, a drain, or the close of the connection; else new bytes or a timer make us look (pirn_join),
- *       so a keep-alive request costs no wake-up besides that of its read.
+ * While RUNNING: a read is out, and an error cancels the request. Bytes of the next request stay unparsed in the free
+ *       rest of the buffer; once it is full nothing is read and the client has to wait: its pipeline is bounded by one
+ *       buffer. The end of the client's stream is no reason to stop (unless cancel_half_closed is set): it gets all its
+ *       responses. In both cases nothing is read any more, and a wait for the hang-up takes the read's place, so a
+ *       reset cancels the request at any time. The end of the request is told to us (by a strike, PN_HTTP_NUDGE) only
+ *       when something waits for it: the next request, a drain, or the close of the connection; else new bytes or a
+ *       timer make us look (pirn_join), so a keep-alive request costs no wake-up besides that of its read.
  * Invariants: (1) a request tasklet is always joined before the connection ends or writes; (2) no byte is parsed
  *       while a request is out, nor after a refusal; (3) only this tasklet closes the socket.
  * Lifetime: the connection's memory ends with the tasklet; pn_http_server_leave is the last to know of it.
@@ -27,6 +28,7 @@
 #include "http_exchange.h"
 #include "http_parse.h"
 #include "http_server.h"
+#include "socket.h"
 
 #define INPUT_BYTES_FIRST 2048u  /* in the connection itself: most heads fit, and an idle one holds no more */
 #define INPUT_BYTES_BODY  16384u /* while a body comes                                                    */
@@ -143,12 +145,22 @@ static void conclude(connection *conn) {
     }
 }
 
-/* Wait for the request without reading. */
+/* The request is over, or nearly: join it. */
 static void await_request(connection *conn) {
     int rc = pirn_join(conn->request, NULL, conn->handler_deadline);
     if (rc == 0) {
         conclude(conn);
     } else if (rc == PIRN_ETIMEDOUT) {
+        cancel_overdue(conn);
+    } else if (rc != PN_HTTP_NUDGE) {
+        abandon(conn);
+    }
+}
+
+/* Wait for the request's end, which is told to us, without reading. The client may go meanwhile. */
+static void await_end_or_hangup(connection *conn) {
+    int rc = pn_socket_await_hangup(conn->socket, conn->handler_deadline);
+    if (rc == PIRN_ETIMEDOUT) {
         cancel_overdue(conn);
     } else if (rc != PN_HTTP_NUDGE) {
         abandon(conn);
@@ -336,10 +348,10 @@ static void input_timed_out(connection *conn) {
     } /* else it has ended since, and its idle time goes on from there */
 }
 
-/* The client closed its side: its request loses its reader, unless such clients are served. */
+/* The client closed its sending side. It may still read, so its requests are served, unless the option says no. */
 static void input_ended(connection *conn) {
     conn->ended = true;
-    if (!conn->server->options.half_closed && still_running(conn)) {
+    if (conn->server->options.cancel_half_closed && still_running(conn)) {
         abandon(conn);
     }
 }
@@ -377,12 +389,14 @@ static void receive(connection *conn) {
 /* A request is out. Its end is told to us if we say so before it comes; after that there is only the join. */
 static void attend(connection *conn) {
     pn_word *end = &conn->outcome.end;
-    if (conn->length > 0 || pn_http_server_draining(conn->server)) {
+    bool reading = !conn->ended && conn->length < conn->input_bytes;
+    if (!reading || conn->length > 0 || pn_http_server_draining(conn->server)) {
         (void)pn_below->claim(end, PN_HTTP_UNWATCHED, PN_HTTP_WATCHED);
     }
-    bool over = pn_below->load(end) == PN_HTTP_OVER;
-    if (over || conn->ended || conn->length == conn->input_bytes) {
+    if (pn_below->load(end) == PN_HTTP_OVER) {
         await_request(conn);
+    } else if (!reading) {
+        await_end_or_hangup(conn);
     } else {
         receive(conn);
     }
@@ -424,7 +438,9 @@ static void close_connection(connection *conn) {
     if (conn->input != conn->first) {
         pn_free(conn->input);
     }
-    if (conn->linger) {
+    if (conn->outcome.cut) {
+        pn_socket_reset_at_close(conn->socket);
+    } else if (conn->linger) {
         linger(conn);
     }
     (void)pirn_close(conn->socket);

@@ -112,7 +112,10 @@ int pn_http_dispatch(void *arg) {
     if (rc != 0) {
         conclude_failure(exchange, rc);
     }
-    outcome->keep_alive = exchange->keep_alive && exchange->finished && exchange->failed == 0;
+    bool whole = exchange->finished && exchange->failed == 0;
+    outcome->keep_alive = exchange->keep_alive && whole;
+    /* With the other framings a client sees that the last chunk, or some of the promised bytes, did not come. */
+    outcome->cut = exchange->head_sent && !whole && exchange->framing == PN_HTTP_UNTIL_CLOSE;
     outcome->ended_at = pirn_now();
     if (exchange->server->options.on_access) {
         log_access(exchange, outcome->ended_at);

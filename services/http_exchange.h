@@ -32,6 +32,7 @@ enum { PN_HTTP_UNWATCHED, PN_HTTP_WATCHED, PN_HTTP_OVER };
 typedef struct pn_http_outcome {
     bool started;    /* the request tasklet ran, and freed the exchange                              */
     bool keep_alive; /* the connection may serve another                                            */
+    bool cut;        /* the response is not whole, and only a reset can tell the client              */
     pirn_time ended_at;
     pn_word end; /* both tasklets, through pn_below                                         */
 } pn_http_outcome;
@@ -43,6 +44,7 @@ typedef enum pn_http_framing {
     PN_HTTP_CHUNKED,
     PN_HTTP_UNTIL_CLOSE, /* HTTP/1.0                                                                  */
     PN_HTTP_NO_BODY,     /* 204 and 304                                                               */
+    PN_HTTP_EMPTY,       /* 205: Content-Length: 0                                                    */
 } pn_http_framing;
 
 struct pirn_http_exchange {
@@ -59,6 +61,7 @@ struct pirn_http_exchange {
     bool begun; /* a body was begun: status and fields are fixed                              */
     bool head_sent;
     bool finished;
+    bool has_type; /* Content-Type is among `fields`                                            */
     pn_http_framing framing;
     int status;               /* 0: none chosen                                                          */
     int failed;               /* what ended the sending early                                            */

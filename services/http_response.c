@@ -122,23 +122,33 @@ int pirn_http_field(pirn_http_exchange *exchange, const char *name, const char *
         exchange->last = true;
         return 0;
     }
+    if (pn_ascii_equal(name, "Content-Type")) {
+        if (exchange->has_type) {
+            return PIRN_EINVAL;
+        }
+        int rc = append_field(exchange, name, value);
+        exchange->has_type = rc == 0;
+        return rc;
+    }
     return append_field(exchange, name, value);
 }
 
 /* ---- the head ---- */
 
 static bool status_has_no_body(int status) {
-    return status == 204 || status == 304;
+    return status == 204 || status == 205 || status == 304;
 }
 
 /* HEAD tells the length, and sends nothing of it. */
 static bool body_is_sent(const pirn_http_exchange *exchange) {
-    return !exchange->request->is_head && exchange->framing != PN_HTTP_NO_BODY;
+    return !exchange->request->is_head && !status_has_no_body(exchange->status);
 }
 
 /* `whole`: all of the body, `length` bytes, is known now. */
 static void decide_framing(pirn_http_exchange *exchange, bool whole) {
-    if (status_has_no_body(exchange->status)) {
+    if (exchange->status == 205) { /* clients look for a body behind it, so it must say that there is none */
+        exchange->framing = PN_HTTP_EMPTY;
+    } else if (status_has_no_body(exchange->status)) {
         exchange->framing = PN_HTTP_NO_BODY;
     } else if (whole) {
         exchange->framing = PN_HTTP_LENGTH;
@@ -174,6 +184,8 @@ static void put_head(const pirn_http_exchange *exchange, size_t length, pn_http_
         pn_http_put(out, "Content-Length: ", 16);
         pn_http_put_number(out, length);
         pn_http_put(out, "\r\n", 2);
+    } else if (exchange->framing == PN_HTTP_EMPTY) {
+        pn_http_put_text(out, "Content-Length: 0\r\n");
     } else if (exchange->framing == PN_HTTP_CHUNKED) {
         pn_http_put_text(out, "Transfer-Encoding: chunked\r\n");
     }
@@ -282,7 +294,7 @@ int pirn_http_reply(pirn_http_exchange *exchange, int status, const char *conten
     if (exchange->begun || exchange->finished) {
         return PIRN_EALREADY;
     }
-    if (content_type && !is_field_value(content_type)) {
+    if (content_type && (exchange->has_type || !is_field_value(content_type))) {
         return PIRN_EINVAL;
     }
     int rc = pirn_http_status(exchange, status);
@@ -422,7 +434,7 @@ int pn_http_response_finish(pirn_http_exchange *exchange) {
 
 void pn_http_response_reset(pirn_http_exchange *exchange) {
     PN_ASSERT(!exchange->head_sent);
-    exchange->begun = exchange->finished = false;
+    exchange->begun = exchange->finished = exchange->has_type = false;
     exchange->status = exchange->failed = 0;
     exchange->content_type = NULL;
     exchange->fields_bytes = exchange->gathered = 0;

@@ -43,9 +43,9 @@ typedef struct pirn_http_options {
     /* 0: 4,096 open at once; never more than three quarters of RLIMIT_NOFILE as it is when serving starts. Above it
      * accepting stops until one closes. */
     unsigned connections_max;
-    /* Serve clients that close their sending side before the response is complete; by default that cancels the
-     * request. */
-    bool half_closed;
+    /* Cancel the request of a client that closes its sending side before the response is complete. By default such a
+     * client is served to the end, and only a reset or an error of its connection cancels. */
+    bool cancel_half_closed;
     bool keep_home; /* request tasklets stay at their connection's worker */
     /* One line a request, without a line break; NULL: off. On any worker; must not park or block. */
     void (*on_access)(void *context, const char *line);
@@ -97,7 +97,9 @@ PIRN_API const char *pirn_http_method(const pirn_http_exchange *exchange);
 PIRN_API const char *pirn_http_path(const pirn_http_exchange *exchange);
 /* What follows the '?', raw; "" when there is none. */
 PIRN_API const char *pirn_http_query(const pirn_http_exchange *exchange);
-/* The first field called `name`, in any case. Returns: NULL when absent. */
+/* The first field called `name`, in any case, without white space around its value; "" when that is empty. "Host" is
+ * the host of the target when that is in absolute form. Host, Content-Type, Content-Length and Transfer-Encoding come
+ * once: requests with two got 400. Returns: NULL when absent. */
 PIRN_API const char *pirn_http_header(const pirn_http_exchange *exchange, const char *name);
 /* The body and its length. Returns: NULL, and 0 in `*bytes`, when there is none. */
 PIRN_API const void *pirn_http_body(const pirn_http_exchange *exchange, size_t *bytes);
@@ -115,21 +117,22 @@ PIRN_API int pirn_http_form_field(const pirn_http_exchange *exchange, const char
 
 /* ---- the response: services/http_response.c ---- */
 
-/* Choose the status; 200 without it, or 204 for a handler that sends no body. Parks: no. Thread: the handler's tasklet.
+/* Choose the status; 200 without it, or 204 for a handler that sends no body. With 204, 205 and 304 no body is sent,
+ * whatever the handler writes. Parks: no. Thread: the handler's tasklet.
  * Args: 200 to 599. Returns: 0; PIRN_EINVAL (out of range); PIRN_EALREADY (the body was begun). */
 PIRN_API int pirn_http_status(pirn_http_exchange *exchange, int status);
 
 /* Add a header field. Parks: no. Thread: the handler's tasklet. Owns: strings are copied. Returns: 0; PIRN_EINVAL (a
  * name that is no token; a value with CR, LF or other control bytes; a field that is the server's: Content-Length,
- * Transfer-Encoding, Date, Upgrade, and Connection but for "close"); PIRN_EALREADY (the body was begun); PIRN_ELIMIT
- * (over 8 KiB of fields); PIRN_ENOMEM. */
+ * Transfer-Encoding, Date, Upgrade, and Connection but for "close"; a second Content-Type); PIRN_EALREADY (the body was
+ * begun); PIRN_ELIMIT (over 8 KiB of fields); PIRN_ENOMEM. */
 PIRN_API int pirn_http_field(pirn_http_exchange *exchange, const char *name, const char *value);
 
 /* Send the whole response in one go, with Content-Length. Parks: while the client is slow. Thread: the handler's
  * tasklet. Args: `content_type` NULL: no such field; `body` NULL only with 0 bytes. Owns: body and type stay the
- * caller's. Returns: 0; PIRN_EALREADY (a body was begun or sent); PIRN_EINVAL (the status, or control bytes in the
- * type); PIRN_ENOMEM: up to here nothing was sent, and another reply may be; then PIRN_ETIMEDOUT (write_timeout_ns
- * without progress), PIRN_ECANCELED, or the system's code, as -EPIPE. */
+ * caller's. Returns: 0; PIRN_EALREADY (a body was begun or sent); PIRN_EINVAL (the status, control bytes in the type,
+ * or a type besides a Content-Type field); PIRN_ENOMEM: up to here nothing was sent, and another reply may be; then
+ * PIRN_ETIMEDOUT (write_timeout_ns without progress), PIRN_ECANCELED, or the system's code, as -EPIPE. */
 PIRN_API int pirn_http_reply(pirn_http_exchange *exchange, int status, const char *content_type, const void *body,
                              size_t bytes);
 

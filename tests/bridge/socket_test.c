@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "modes.h"
+#include "socket.h"
 
 /* Two connected TCP descriptors on loopback: [0] for pirn, [1] stays plain and blocking. The port may be one of those
  * that thousands of earlier connections still have in TIME_WAIT. */
@@ -658,4 +659,49 @@ Test(socket, now_is_tried_at_once_whoever_performs) {
     /* Goal: a read or write with PIRN_NOW moves what can be moved now, in every mode alike, and never waits.
      * Method: without data, with data, until the peer's buffer is full, at the end of the stream. */
     test_run_everywhere(try_now, NULL);
+}
+
+/* Bytes that come during a wait for the hang-up are read after it, and neither they nor a half close end it. */
+static int wait_for_a_hangup(void *arg) {
+    (void)arg;
+    for (unsigned round = 0; round < pirn_test_count(200, 40); round++) {
+        int peer;
+        size_t moved, total = 0;
+        char bytes[64];
+        pirn_socket one = adopt_one(&peer);
+        for (unsigned i = 0; i < 1 + round % 3; i++) {
+            bool before = round & 4;
+            TEST_CHECK(!before || write(peer, "abc", 3) == 3);
+            pirn_time patience = pirn_after((round % 5) * 20 * PIRN_MICROSECOND + 1);
+            TEST_CHECK(pn_socket_await_hangup(one, patience) == PIRN_ETIMEDOUT);
+            TEST_CHECK(before || write(peer, "abc", 3) == 3);
+            total += 3;
+            while (total > 0 && (round & 8)) {
+                TEST_CHECK(pirn_read(one, bytes, 2, &moved, PIRN_FOREVER) == 0 && moved > 0);
+                total -= moved;
+            }
+        }
+        while (total > 0) {
+            TEST_CHECK(pirn_read(one, bytes, sizeof bytes, &moved, PIRN_FOREVER) == 0 && moved > 0);
+            total -= moved;
+        }
+        if (round & 1) {
+            TEST_CHECK(shutdown(peer, SHUT_WR) == 0);
+            TEST_CHECK(pirn_read(one, bytes, sizeof bytes, &moved, PIRN_FOREVER) == 0 && moved == 0);
+            TEST_CHECK(pn_socket_await_hangup(one, pirn_after(50 * PIRN_MICROSECOND)) == PIRN_ETIMEDOUT);
+            TEST_CHECK(pirn_write(one, "still served", 12, &moved, PIRN_FOREVER) == 0);
+        }
+        struct linger now = {.l_onoff = 1};
+        TEST_CHECK(setsockopt(peer, SOL_SOCKET, SO_LINGER, &now, sizeof now) == 0 && close(peer) == 0);
+        TEST_CHECK(pn_socket_await_hangup(one, PIRN_FOREVER) == -ECONNRESET);
+        TEST_CHECK(pn_socket_await_hangup(one, PIRN_FOREVER) == -ECONNRESET);
+        TEST_CHECK(pirn_close(one) == 0 && pn_socket_await_hangup(one, PIRN_FOREVER) == PIRN_EBADF);
+    }
+    return 0;
+}
+
+Test(socket, hangup_is_told_and_bytes_and_half_close_are_none, .timeout = 60) {
+    /* Goal: a wait for the hang-up ends with a reset only, and takes no byte from the reads around it.
+     * Method: waits that time out before and after bytes came, reads of different sizes, half closes, then a reset. */
+    test_run_everywhere(wait_for_a_hangup, NULL);
 }

@@ -59,3 +59,244 @@ Test(http_connection, negative_limits_refused) {
         cr_assert_null(pirn_http_server_create(&wrong[i]));
     }
 }
+
+/* ---- half closed clients ---- */
+
+/* All responses come, in order and whole, and then the close. */
+static int serve_half_closed(void *arg) {
+    (void)arg;
+    site s;
+    client c;
+    response r;
+    site_open(&s, NULL);
+    for (unsigned round = 0; round < 8; round++) {
+        client_open(&c, &s);
+        client_send(&c, GET_TEXT("/later?ms=5") GET_TEXT("/stream?n=2000&flush=1") GET_TEXT(
+                            "/big?n=3000000") "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nlast");
+        if (round % 2) {
+            (void)pirn_sleep_until(pirn_after(round * PIRN_MILLISECOND)); /* the half close comes alone */
+        }
+        cr_assert_eq(pirn_shutdown(c.socket), 0);
+        static const size_t sizes[] = {13, 8890, 3000000, 4};
+        for (unsigned i = 0; i < 4; i++) {
+            cr_assert(get_response(&c, &r), "round %u, response %u", round, i);
+            cr_assert(r.status == 200 && r.complete && r.body_bytes == sizes[i], "round %u, response %u: %d, %zu bytes",
+                      round, i, r.status, r.body_bytes);
+            response_drop(&r);
+        }
+        expect_closed(&c);
+        client_close(&c);
+    }
+    cr_assert_eq(atomic_load(&reports), 0);
+    WAIT_UNTIL(pirn_http_connections(s.server) == 0);
+    site_close(&s);
+    return 0;
+}
+
+/* Goal: a client that closes its sending side gets all its responses. Method: four requests in one pipeline (one that
+ *       waits, a stream, a large one, one with a body), and the half close at once or a few milliseconds later. */
+Test(http_connection, half_closed_clients_served_to_the_end, .timeout = 60) {
+    run_everywhere(serve_half_closed);
+}
+
+/* More requests than the connection's buffer holds. */
+static int serve_half_closed_pipeline(void *arg) {
+    (void)arg;
+    site s;
+    client c;
+    response r;
+    unsigned count = 300;
+    site_open(&s, NULL);
+    client_open(&c, &s);
+    for (unsigned i = 0; i < count; i++) {
+        client_send(&c, i % 50 == 0 ? GET_TEXT("/later?ms=2") : GET_TEXT("/hello"));
+    }
+    cr_assert_eq(pirn_shutdown(c.socket), 0);
+    for (unsigned i = 0; i < count; i++) {
+        cr_assert(get_response(&c, &r), "response %u", i);
+        cr_assert(r.status == 200 && r.complete);
+        response_drop(&r);
+    }
+    expect_closed(&c);
+    client_close(&c);
+    site_close(&s);
+    return 0;
+}
+
+/* Goal: the end of a stream cuts off no request that was sent before it, however far behind. Method: 300 requests, some
+ *       of which wait, then the half close. */
+Test(http_connection, half_closed_pipeline_beyond_the_buffer_served, .timeout = 60) {
+    run_everywhere(serve_half_closed_pipeline);
+}
+
+/* A request that is cut off by the half close gets no response, and those before it do. */
+static int half_close_inside_a_request(void *arg) {
+    (void)arg;
+    static const char *const partial[] = {
+        "GET /he", "GET /hello HTTP/1.1\r\nHost: a\r\n",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nfour",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab"};
+    site s;
+    client c;
+    site_open(&s, NULL);
+    for (size_t i = 0; i < sizeof partial / sizeof *partial; i++) {
+        client_open(&c, &s);
+        client_send(&c, GET_TEXT("/later?ms=2"));
+        client_send(&c, partial[i]);
+        cr_assert_eq(pirn_shutdown(c.socket), 0);
+        expect_status(&c, "", 200);
+        expect_closed(&c);
+        client_close(&c);
+    }
+    site_close(&s);
+    return 0;
+}
+
+/* Goal: a request that was not sent whole is not served. Method: a whole one, a part of another, the half close. */
+Test(http_connection, half_close_inside_a_request_ends_the_connection, .timeout = 60) {
+    run_everywhere(half_close_inside_a_request);
+}
+
+static int cancel_half_closed(void *arg) {
+    (void)arg;
+    site s;
+    client c;
+    pirn_http_options options = {.cancel_half_closed = true};
+    site_open(&s, &options);
+    for (unsigned i = 1; i <= 10; i++) {
+        client_open(&c, &s);
+        client_send(&c, i % 2 ? GET_TEXT("/patient") : GET_TEXT("/patient") GET_TEXT("/hello"));
+        WAIT_UNTIL(atomic_load(&slow_running) == 1);
+        cr_assert_eq(pirn_shutdown(c.socket), 0);
+        expect_closed(&c);
+        client_close(&c);
+        WAIT_UNTIL(atomic_load(&cancelled) == i);
+    }
+    site_close(&s);
+    return 0;
+}
+
+/* Goal: with the option a half close cancels. Method: a request that would never end, alone and before another. */
+Test(http_connection, half_close_cancels_with_the_option, .timeout = 60) {
+    run_everywhere(cancel_half_closed);
+}
+
+/* ---- resets ---- */
+
+/* Writes until it fails, as an event stream or a download does. */
+static int write_for_ever(pirn_http_exchange *exchange, void *context) {
+    static char block[65536];
+    int rc = 0;
+    (void)context;
+    atomic_fetch_add(&slow_running, 1);
+    while (rc == 0) {
+        rc = pirn_http_write(exchange, block, sizeof block);
+    }
+    atomic_fetch_add(&cancelled, 1);
+    atomic_fetch_sub(&slow_running, 1);
+    return rc;
+}
+
+/* One small event, then a long wait. */
+static int stream_then_wait(pirn_http_exchange *exchange, void *context) {
+    int rc = pirn_http_print(exchange, "event\n");
+    rc = rc ? rc : pirn_http_flush(exchange);
+    return rc ? rc : slow(exchange, context);
+}
+
+static int reset_everywhere(void *arg) {
+    (void)arg;
+    static const char *const requests[] = {
+        GET_TEXT("/slow"),
+        GET_TEXT("/slow") GET_TEXT("/hello"),
+        GET_TEXT("/slow") "GET /he",
+        "GET /slow HTTP/1.0\r\n\r\n",
+        GET_TEXT("/write"),
+        GET_TEXT("/wait"),
+        GET_TEXT("/wait") GET_TEXT("/wait"),
+    };
+    site s;
+    client c;
+    pirn_listener *listener;
+    s.server = pirn_http_server_create(NULL);
+    cr_assert_eq(pirn_http_route(s.server, "GET", "/slow", 0, slow, NULL), 0);
+    cr_assert_eq(pirn_http_route(s.server, "GET", "/write", 0, write_for_ever, NULL), 0);
+    cr_assert_eq(pirn_http_route(s.server, "GET", "/wait", PIRN_ROUTE_NO_DEADLINE, stream_then_wait, NULL), 0);
+    cr_assert_eq(pirn_listen("127.0.0.1:0", NULL, &listener), 0);
+    s.port = pirn_listener_port(listener);
+    cr_assert_eq(pirn_http_serve(s.server, listener), 0);
+    unsigned gone = 0;
+    for (unsigned i = 0; i < 2 * sizeof requests / sizeof *requests; i++) {
+        client_open(&c, &s);
+        client_send(&c, requests[i / 2]);
+        WAIT_UNTIL(atomic_load(&slow_running) == 1);
+        if (i % 2) {
+            cr_assert_eq(pirn_shutdown(c.socket), 0);
+            (void)pirn_sleep_until(pirn_after(2 * PIRN_MILLISECOND));
+            cr_assert_eq(atomic_load(&cancelled), gone, "a half close is no reason to cancel: %s", requests[i / 2]);
+        }
+        client_reset(&c);
+        WAIT_UNTIL(atomic_load(&cancelled) == gone + 1);
+        gone++;
+        WAIT_UNTIL(pirn_http_connections(s.server) == 0);
+    }
+    site_close(&s);
+    return 0;
+}
+
+/* Goal: a reset cancels the handler, whatever it does and whatever the client sent before.
+ * Method: handlers that wait, write a download, or wait within a stream; alone, before other requests, in HTTP/1.0, and
+ *       each of them also after a half close, which alone cancels nothing. */
+Test(http_connection, reset_cancels, .timeout = 60) {
+    run_everywhere(reset_everywhere);
+}
+
+/* ---- responses that break off ---- */
+
+/* How the stream ended after all that could be read: 0 for an orderly close. */
+static int read_to_the_end(client *c) {
+    size_t moved = 1;
+    int rc = 0;
+    while (rc == 0 && moved > 0) {
+        if (c->length == c->capacity) {
+            c->length = 0;
+        }
+        rc = pirn_read(c->socket, c->bytes + c->length, c->capacity - c->length, &moved, pirn_after(PATIENCE));
+        c->length += moved;
+    }
+    c->bytes[c->length < c->capacity ? c->length : c->capacity - 1] = '\0';
+    return rc;
+}
+
+static int break_off(void *arg) {
+    (void)arg;
+    site s;
+    client c;
+    site_open(&s, NULL);
+    for (int i = 0; i < 5; i++) {
+        client_open(&c, &s);
+        client_send(&c, GET_TEXT("/fail-late") GET_TEXT("/hello"));
+        cr_assert_eq(read_to_the_end(&c), 0);
+        cr_assert_not_null(strstr(c.bytes, "\r\n\r\n5\r\nbegun\r\n"));
+        cr_assert_null(strstr(c.bytes, "0\r\n\r\n"), "no last chunk: %s", c.bytes);
+        cr_assert_null(strstr(c.bytes, "Hello"), "nothing follows: %s", c.bytes);
+        client_close(&c);
+        client_open(&c, &s);
+        client_send(&c, "GET /fail-late HTTP/1.0\r\n\r\n");
+        cr_assert_eq(read_to_the_end(&c), -ECONNRESET, "a body until the close can only be cut by a reset");
+        client_close(&c);
+        client_open(&c, &s);
+        client_send(&c, "GET /stream?n=3&flush=1 HTTP/1.0\r\n\r\n");
+        cr_assert_eq(read_to_the_end(&c), 0);
+        cr_assert_not_null(strstr(c.bytes, "\r\n\r\n0 1 2 "));
+        client_close(&c);
+    }
+    site_close(&s);
+    return 0;
+}
+
+/* Goal: a handler that fails within its response cuts it so that the client sees it.
+ * Method: a chunked response (no last chunk, and nothing behind it), one until the close (a reset), and a good one. */
+Test(http_connection, failure_within_a_response_is_seen_by_the_client, .timeout = 60) {
+    run_everywhere(break_off);
+}

@@ -254,16 +254,22 @@ static int flood_behind_a_slow_one(void *arg) {
     client_send(&c, GET_TEXT("/patient"));
     WAIT_UNTIL(atomic_load(&slow_running) == 1);
     flood(&c);
-    client_close(&c); /* unnoticed, as nothing is read any more */
     expect_status_alone(&s, GET_TEXT("/hello"), 200);
     cr_assert_eq(atomic_load(&slow_running), 1);
+    client_reset(&c);
+    WAIT_UNTIL(atomic_load(&cancelled) == 1);
+    client_open(&c, &s);
+    client_send(&c, GET_TEXT("/patient"));
+    WAIT_UNTIL(atomic_load(&slow_running) == 1);
+    flood(&c);
+    client_close(&c); /* its bytes are still on their way, so this close is not seen */
     pirn_http_server_close(s.server, 0);
-    cr_assert_eq(atomic_load(&cancelled), 1);
+    cr_assert_eq(atomic_load(&cancelled), 2);
     return 0;
 }
 
-/* Goal: the connection that reads while a request runs reads no more than its buffer holds. Method: requests without
- *       end behind one that waits. */
+/* Goal: the connection that reads while a request runs reads no more than its buffer holds, and notices
+ *       a reset all the time. Method: requests without end behind one that waits; a reset; the same, and a drain. */
 Test(http_hostile, flood_behind_a_slow_request_bounded, .timeout = 60) {
     run_everywhere(flood_behind_a_slow_one);
 }
@@ -282,7 +288,11 @@ static int churn(void *arg) {
         } else if (i % 4 == 3) {
             client_send(&c, GET_TEXT("/big?n=1000000"));
         }
-        client_close(&c);
+        if (i % 4 == 1) {
+            client_reset(&c);
+        } else {
+            client_close(&c);
+        }
     }
     WAIT_UNTIL(atomic_load(&slow_running) == 0);
     expect_unharmed(&s);

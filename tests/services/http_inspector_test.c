@@ -53,7 +53,7 @@ static int inspect(void *arg) {
     cr_assert(strstr(r.body, "Where tasklets wait") && strstr(r.body, "GET /slow") && strstr(r.body, "</html>"));
     cr_assert_null(strstr(r.body, "<script"));
     response_drop(&r);
-    client_close(&parked);
+    client_reset(&parked);
     client_close(&c);
     site_close(&s);
     return 0;

@@ -14,6 +14,7 @@
 #include <pirn.h>
 #include <pirn/http.h>
 
+#include "socket.h"
 #include "test.h"
 
 #define PATIENCE (10 * PIRN_SECOND) /* a test that waits longer has failed */
@@ -238,6 +239,12 @@ static inline void client_close(client *c) {
     (void)pirn_close(c->socket);
     free(c->bytes);
     c->bytes = NULL;
+}
+
+/* The same with a reset: what a client's kernel sends for one that died with bytes unread. */
+static inline void client_reset(client *c) {
+    pn_socket_reset_at_close(c->socket);
+    client_close(c);
 }
 
 static inline void client_send_bytes(client *c, const void *bytes, size_t count) {
