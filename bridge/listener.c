@@ -15,6 +15,7 @@
 #include "listener.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
@@ -31,6 +32,7 @@
 #define ACCEPTS_MAX     64 /* connections an acceptor takes before others get their turn */
 #define BACKLOG_DEFAULT 4096
 #define TELL_NS         (60 * PIRN_SECOND) /* between two lines of a listener about connections it could not take */
+#define SETTLE_NS       PIRN_MILLISECOND   /* at a stop: handshakes under way may take so long to complete */
 
 typedef struct acceptor {
     pn_watch watch;
@@ -40,11 +42,13 @@ typedef struct acceptor {
     pn_driver *driver;
     int fd;
     bool in_set;
-    bool told; /* that it could not be put there */
+    bool last_call; /* it stops: all that wait are taken, whatever the limit                            */
+    bool told;      /* that it could not be put there */
 } acceptor;
 
 struct pirn_listener {
     int port;
+    int backlog;
     unsigned connections_max;
     pirn_connection_fn connection;
     void *context;
@@ -157,6 +161,7 @@ int pirn_listen(const char *address, const pirn_listen_options *options, pirn_li
         return PIRN_ENOMEM;
     }
     int backlog = options && options->backlog > 0 ? options->backlog : BACKLOG_DEFAULT;
+    listener->backlog = backlog;
     listener->connections_max = options ? options->connections_max : 0;
     atomic_init(&listener->holds, 1);
     int error = bind_all(listener, (struct sockaddr *)&to, to_bytes, backlog);
@@ -300,7 +305,7 @@ static bool one_waits(const acceptor *a) {
 static verdict accept_one(acceptor *a) {
     pirn_listener *listener = a->listener;
     uint32_t open_count = atomic_load_explicit(&listener->open_count, memory_order_relaxed);
-    if (listener->connections_max > 0 && open_count >= listener->connections_max) {
+    if (!a->last_call && listener->connections_max > 0 && open_count >= listener->connections_max) {
         return OUT_OF_ROOM;
     }
     struct sockaddr_in6 peer = {0};
@@ -420,14 +425,50 @@ int pirn_serve(pirn_listener *listener, const char *name, pirn_connection_fn con
 
 /* ---- stop ---- */
 
-/* One message that visits every acceptor's driver, then every worker, so that it arrives after the last birth, and
- * comes home. On the stopper's stack: it waits for it, shielded and without a deadline. */
+/* One message that visits every acceptor's driver and comes home, twice: the first time no new connection is let in
+ * and all that wait are accepted; the second time those are accepted whose handshake was under way, and the socket is
+ * closed. The second time it goes through every worker, too, so that it arrives after the last birth. On the stopper's
+ * stack: it waits for it, shielded and without a deadline. */
 typedef struct tour {
     pn_message message;
     pn_waiter *waiter;
     pirn_listener *listener;
+    bool closes; /* the second time */
     unsigned acceptor, worker, home;
 } tour;
+
+/* Let no new client in: its SYN is dropped, so its connect() goes on and is refused once the socket is closed. A client
+ * whose handshake completed after our last accept would be reset. Where the kernel does not take the filter such a
+ * client is possible. */
+static void drop_new_clients(int fd) {
+    static const unsigned flags_offset = 13, syn = 0x02; /* of the TCP header, at which the filter's data begins */
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, flags_offset),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, syn, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
+    (void)setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
+
+/* All that wait: at most twice the backlog, in case new ones come. */
+static void accept_the_rest(acceptor *a) {
+    a->last_call = true;
+    for (int64_t left = 2 * (int64_t)a->listener->backlog; left > 0 && accept_one(a) == GO_ON; left--) {
+    }
+}
+
+static void leave_set(acceptor *a) {
+    if (pn_linked(&a->paused_link)) {
+        pn_node_unlink(&a->paused_link);
+    }
+    if (a->in_set) {
+        a->in_set = false;
+        a->driver->watched--;
+        pn_readiness_remove(&a->driver->set, a->fd); /* a child of this process may keep the socket open */
+    }
+}
 
 static void deliver_home(pn_message *message) {
     pn_waiter_complete(PN_CONTAINER_OF(message, tour, message)->waiter);
@@ -443,19 +484,21 @@ static void deliver_to_worker(pn_message *message) {
 static void deliver_to_acceptor(pn_message *message) {
     tour *t = PN_CONTAINER_OF(message, tour, message);
     acceptor *a = &t->listener->acceptors[t->acceptor];
-    if (pn_linked(&a->paused_link)) {
-        pn_node_unlink(&a->paused_link);
+    if (t->closes) {
+        accept_the_rest(a);
+        (void)close(a->fd);
+        a->fd = -1;
+    } else {
+        leave_set(a);
+        drop_new_clients(a->fd);
+        accept_the_rest(a);
     }
-    if (a->in_set) {
-        a->in_set = false;
-        a->driver->watched--;
-        pn_readiness_remove(&a->driver->set, a->fd); /* a child of this process may keep the socket open */
-    }
-    (void)close(a->fd);
-    a->fd = -1;
     t->acceptor++;
     if (t->acceptor < t->listener->acceptor_count) {
         pn_port_post(&t->listener->acceptors[t->acceptor].driver->port, message);
+    } else if (!t->closes) {
+        message->deliver = deliver_home;
+        pn_below->post(t->home, message);
     } else {
         message->deliver = deliver_to_worker;
         /* Behind the births of this turn: they are pushed in the order of homes, so the highest one is the last. */
@@ -475,18 +518,26 @@ static bool take_stop(pirn_listener *listener) {
     return taken;
 }
 
-static void make_tour(pirn_listener *listener) {
+static void send_round(pirn_listener *listener, bool closes) {
     pn_waiter waiter;
     pn_waiter_init(&waiter, PN_ON_WORKERS, NULL);
     waiter.external = true;
     tour t = {.message.deliver = deliver_to_acceptor,
               .waiter = &waiter,
               .listener = listener,
+              .closes = closes,
               .worker = pn_runtime_current.worker_count - 1,
               .home = pn_sched_self()->options.id};
     pn_port_post(&listener->acceptors[0].driver->port, &t.message);
     int error = pn_wait(&waiter, PIRN_FOREVER, NULL);
     PN_ASSERT(error == 0);
+}
+
+/* Shielded. */
+static void make_tour(pirn_listener *listener) {
+    send_round(listener, false);
+    (void)pirn_sleep_until(pirn_after(SETTLE_NS));
+    send_round(listener, true);
     lock_registry();
     listener->state = STOPPED;
     unlock_registry();

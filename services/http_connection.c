@@ -34,7 +34,12 @@
 #define INPUT_BYTES_BODY  16384u /* while a body comes                                                    */
 #define LINGER_BYTES_MAX  65536u
 #define LINGER_NS         (2 * PIRN_SECOND)
-#define BODY_NS_PER_BYTE  (PIRN_SECOND / 500) /* the slowest body that is not cut off                      */
+#define LINGER_NS_IDLE    (100 * PIRN_MILLISECOND) /* of an idle one: no response of ours can be lost */
+/* A drain: how long an idle client may take to send one more request, which is answered with Connection: close. A new
+ * one has not sent its first request yet; an old one may have sent its next before it hears of the drain. */
+#define DRAIN_NS_NEW     PIRN_SECOND
+#define DRAIN_NS_IDLE    (100 * PIRN_MILLISECOND)
+#define BODY_NS_PER_BYTE (PIRN_SECOND / 500) /* the slowest body that is not cut off                      */
 
 typedef enum phase { IDLE, HEAD, BODY, RUNNING } phase;
 
@@ -52,7 +57,10 @@ typedef struct connection {
     bool hungry; /* the parser has seen all of `input`, and wants more                           */
     bool ended;  /* the client closed its sending side                                          */
     bool closing;
-    bool linger; /* the client may still be sending: see linger()                                */
+    bool linger;              /* the client may still be sending: see linger()                                */
+    bool used;                /* it has brought a request                                                     */
+    bool idle_end;            /* it is closed because it brings none                                      */
+    pirn_time drain_deadline; /* of the next request, once the server drains; 0: it does not                */
     unsigned served;
     /* the request under way, while RUNNING */
     pirn_tasklet request;
@@ -237,6 +245,8 @@ static void start_request(connection *conn) {
     exchange->handler_deadline =
         unlimited ? PIRN_FOREVER : pn_deadline(exchange->started_at, options->handler_timeout_ns);
     exchange->last = options->requests_max != PIRN_HTTP_NO_LIMIT && ++conn->served >= options->requests_max;
+    conn->used = true;
+    conn->drain_deadline = 0;
     conn->client_closes = !exchange->request->keep_alive;
     conn->handler_deadline = exchange->handler_deadline;
     enter(conn, RUNNING, exchange->started_at);
@@ -320,7 +330,18 @@ static bool make_room(connection *conn) {
     return grow_input(conn, conn->input_bytes * 2);
 }
 
-static pirn_time input_deadline(const connection *conn) {
+/* Of an idle one, once the server drains: see DRAIN_NS_NEW. */
+static pirn_time drain_deadline(connection *conn) {
+    if (conn->phase != IDLE || !pn_http_server_draining(conn->server)) {
+        return PIRN_FOREVER;
+    }
+    if (conn->drain_deadline == 0) {
+        conn->drain_deadline = pirn_after(conn->used ? DRAIN_NS_IDLE : DRAIN_NS_NEW);
+    }
+    return conn->drain_deadline;
+}
+
+static pirn_time input_deadline(connection *conn) {
     const pirn_http_options *options = &conn->server->options;
     pirn_time limit = options->idle_timeout_ns;
     if (conn->phase == HEAD) {
@@ -330,6 +351,8 @@ static pirn_time input_deadline(const connection *conn) {
         limit = pn_deadline(for_bytes, options->body_timeout_ns);
     }
     pirn_time deadline = pn_deadline(conn->phase_since, limit);
+    pirn_time drain = drain_deadline(conn);
+    deadline = drain < deadline ? drain : deadline;
     return conn->phase == RUNNING && conn->handler_deadline < deadline ? conn->handler_deadline : deadline;
 }
 
@@ -337,7 +360,8 @@ static void input_timed_out(connection *conn) {
     if (conn->phase == HEAD || conn->phase == BODY) {
         refuse(conn, 408);
     } else if (conn->phase == IDLE) {
-        conn->closing = true;
+        conn->closing = conn->idle_end = true;
+        conn->linger = true; /* its next request may be under way: it then finds the end, not a reset */
     } else if (still_running(conn)) {
         pirn_time now = pirn_now();
         if (now >= conn->handler_deadline) {
@@ -408,7 +432,7 @@ static void serve(connection *conn) {
             attend(conn);
         } else if (conn->length > 0 && !conn->hungry) {
             parse_input(conn);
-        } else if (conn->ended || (conn->phase == IDLE && pn_http_server_draining(conn->server))) {
+        } else if (conn->ended) {
             conn->closing = true;
         } else {
             receive(conn);
@@ -419,7 +443,7 @@ static void serve(connection *conn) {
 /* Closing a socket with unread bytes in it resets the connection, and the reset may overtake our last response. So:
  * say that we are done, and read a little more, until the client has closed too. */
 static void linger(connection *conn) {
-    pirn_time deadline = pirn_after(LINGER_NS);
+    pirn_time deadline = pirn_after(conn->idle_end ? LINGER_NS_IDLE : LINGER_NS);
     size_t total = 0;
     if (pirn_shutdown(conn->socket) != 0) {
         return;

@@ -94,8 +94,9 @@ typedef int (*pirn_connection_fn)(pirn_socket socket, void *context);
  * PIRN_ECLOSED (it was stopped, or the runtime is ending). */
 PIRN_API int pirn_serve(pirn_listener *listener, const char *name, pirn_connection_fn connection, void *context);
 
-/* Stop accepting and free the listener; its connections go on. Parks: until no performer can still start a connection;
- * ignores cancellation. Thread: a tasklet (checked: elsewhere it aborts). Args: NULL is allowed. Answers to
+/* Stop accepting and free the listener; its connections go on. Clients that had connected before are still accepted,
+ * above `connections_max` too: none is reset. Parks: until no performer can still start a connection; ignores
+ * cancellation. Thread: a tasklet (checked: elsewhere it aborts). Args: NULL is allowed. Answers to
  * Port.stopListening. */
 PIRN_API void pirn_listener_close(pirn_listener *listener);
 

@@ -261,3 +261,36 @@ Test(listener, out_of_descriptors_is_told_once) {
     cr_assert(setrlimit(RLIMIT_NOFILE, &limit) == 0);
     test_run_everywhere(out_of_descriptors_is_told, NULL);
 }
+
+/* ---- the backlog at a close ---- */
+
+#define WAITING 60
+
+static int close_over_a_backlog(void *arg) {
+    pirn_socket sockets[WAITING];
+    char address[64];
+    pirn_listen_options options = {.connections_max = *(unsigned *)arg};
+    pirn_listener *listener = listen_and_serve(address, &options);
+    for (int i = 0; i < WAITING; i++) {
+        TEST_CHECK(pirn_connect(address, &sockets[i], PIRN_FOREVER) == 0);
+        TEST_CHECK(pirn_write(sockets[i], "weft", 4, NULL, PIRN_FOREVER) == 0);
+    }
+    pirn_listener_close(listener);
+    for (int i = 0; i < WAITING; i++) {
+        char back[8];
+        size_t moved = 0;
+        TEST_CHECK(pirn_read(sockets[i], back, sizeof back, &moved, PIRN_FOREVER) == 0);
+        TEST_CHECK(moved == 4 && memcmp(back, "weft", 4) == 0);
+        TEST_CHECK(pirn_close(sockets[i]) == 0);
+    }
+    return 0;
+}
+
+/* Goal: who had connected before a listener's close is served, also who waits above its limit.
+ * Method: sixty connections with a message in each, closed over at once, with and without a limit of five. */
+Test(listener, backlog_is_served_at_a_close) {
+    static unsigned limits[] = {0, 5};
+    for (size_t i = 0; i < 2; i++) {
+        test_run_everywhere(close_over_a_backlog, &limits[i]);
+    }
+}

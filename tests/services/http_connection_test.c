@@ -3,6 +3,14 @@
  * What: a connection's life: its time limits, and what a client's half close and reset mean for the requests under way.
  * Threads: main_fn's tasklet is the client; see http_site.h.
  */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "http_site.h"
 
 /* ---- time limits ---- */
@@ -299,4 +307,116 @@ static int break_off(void *arg) {
  * Method: a chunked response (no last chunk, and nothing behind it), one until the close (a reset), and a good one. */
 Test(http_connection, failure_within_a_response_is_seen_by_the_client, .timeout = 60) {
     run_everywhere(break_off);
+}
+
+/* ---- a drain under load ---- */
+
+#define DRAIN_CLIENTS 6
+
+typedef struct drain_load {
+    struct sockaddr_in address;
+    atomic_uint answered, reset, cut; /* cut: the end of the stream in place of a first answer */
+} drain_load;
+
+/* A connected descriptor; -1: refused, or no answer, since the server is gone. */
+static int load_connect(const drain_load *load) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct pollfd ready = {.fd = fd, .events = POLLOUT};
+    int error = 0;
+    socklen_t bytes = sizeof error;
+    bool connected = fd >= 0 && (connect(fd, (const struct sockaddr *)&load->address, sizeof load->address) == 0 ||
+                                 (errno == EINPROGRESS && poll(&ready, 1, 50) == 1 &&
+                                  getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &bytes) == 0 && error == 0));
+    if (!connected) {
+        (void)close(fd);
+        return -1;
+    }
+    (void)fcntl(fd, F_SETFL, 0);
+    return fd;
+}
+
+/* 1: answered, and the connection stays; 0: answered, and it closes; else what read gave: 0 bytes or an error. */
+static int load_ask(drain_load *load, int fd, bool first) {
+    static const char request[] = GET_TEXT("/hello");
+    char answer[1024] = "";
+    size_t have = 0;
+    if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) < 0) {
+        load->reset++;
+        return -1;
+    }
+    while (!strstr(answer, "Hello, world!")) {
+        ssize_t moved = recv(fd, answer + have, sizeof answer - 1 - have, 0);
+        if (moved <= 0) {
+            load->reset += moved < 0;
+            load->cut += moved == 0 && first;
+            return -1;
+        }
+        have += (size_t)moved;
+        answer[have] = '\0';
+    }
+    load->answered++;
+    return strstr(answer, "Connection: close") ? 0 : 1;
+}
+
+/* Connections of one request, and of many, until there is no server. */
+static void *load_client(void *arg) {
+    drain_load *load = arg;
+    for (unsigned round = 0;; round++) {
+        int fd = load_connect(load);
+        if (fd < 0) {
+            break;
+        }
+        int more = 1;
+        for (unsigned i = 0; more == 1 && i <= round % 3 * 4; i++) {
+            more = load_ask(load, fd, i == 0);
+        }
+        (void)close(fd);
+    }
+    return NULL;
+}
+
+static void drain_once(drain_load *load, unsigned cycle) {
+    site s;
+    pthread_t clients[DRAIN_CLIENTS];
+    site_open(&s, NULL);
+    load->address = (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)s.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    unsigned wanted = load->answered + 20;
+    for (int i = 0; i < DRAIN_CLIENTS; i++) {
+        cr_assert_eq(pthread_create(&clients[i], NULL, load_client, load), 0);
+    }
+    WAIT_UNTIL(load->answered >= wanted);
+    (void)pirn_sleep_until(pirn_after((cycle % 5) * 300 * PIRN_MICROSECOND));
+    pirn_http_server_close(s.server, pirn_after(PATIENCE));
+    for (int i = 0; i < DRAIN_CLIENTS; i++) {
+        cr_assert_eq(pthread_join(clients[i], NULL), 0);
+    }
+}
+
+static int drain_under_load(void *arg) {
+    drain_load *load = arg;
+    unsigned cycles = (unsigned)pirn_test_count(5, 3);
+    for (unsigned cycle = 0; cycle < cycles; cycle++) {
+        drain_once(load, cycle);
+    }
+    return 0;
+}
+
+/* Goal: a drain under load answers every request of a client that had connected before, and resets none.
+ * Method: threads with blocking sockets ask without a pause, over connections of one request and of several, until
+ *       they are refused; the server is closed at different moments. No reset, and no end of the stream in place of a
+ *       connection's first answer. */
+Test(http_connection, drain_under_load_resets_nobody, .timeout = 60) {
+    for (size_t i = 0; i < sizeof configurations / sizeof configurations[0]; i++) {
+        pirn_options options;
+        pirn_options_init(&options);
+        options.mode = configurations[i].mode;
+        options.poll = configurations[i].poll;
+        options.workers = configurations[i].workers;
+        options.stuck_warn_ns = PIRN_FOREVER;
+        drain_load load = {0};
+        cr_assert_eq(pirn_run(&options, drain_under_load, &load), 0);
+        cr_assert(load.reset == 0 && load.cut == 0, "%s: of %u requests answered, %u reset and %u cut",
+                  configurations[i].name, load.answered, load.reset, load.cut);
+    }
 }
