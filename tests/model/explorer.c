@@ -19,6 +19,7 @@
 #define PLAIN       16
 #define CHOICES     4096
 #define STEPS_MAX   2000 /* of one execution: more is a loop that does not end */
+#define STALE_MAX   2    /* looks of one thread at one object, one after the other, that see an old value */
 #define STACK_BYTES ((size_t)64 * 1024)
 
 typedef struct clock {
@@ -57,6 +58,7 @@ typedef struct model_thread {
     clock pending;  /* of relaxed loads, until an acquire fence */
     clock released; /* as of the last release fence */
     unsigned seen[LOCATIONS];
+    unsigned stale[LOCATIONS]; /* looks in a row that did not see the newest value */
 } model_thread;
 
 typedef struct choice {
@@ -66,6 +68,7 @@ typedef struct choice {
 static struct {
     model_thread threads[THREADS];
     unsigned current;
+    bool inside; /* a thread of the model runs, not `reset` or `check` */
     pn_context outside;
     location locations[LOCATIONS];
     unsigned location_count;
@@ -84,7 +87,11 @@ void model_fail(const char *why) {
     }
 }
 
-static unsigned choose(unsigned count) {
+unsigned model_self(void) {
+    return model.current;
+}
+
+unsigned model_choose(unsigned count) {
     if (count == 1) {
         return 0;
     }
@@ -126,6 +133,11 @@ static void step(void) {
 
 /* ---- atomic objects ---- */
 
+/* `reset` and `check` are alone: their operations are on plain memory, whose values are the newest. */
+static void memory_write(const void *object, size_t bytes, uint64_t value) {
+    memcpy((void *)(uintptr_t)object, &value, bytes); /* little endian */
+}
+
 static uint64_t memory_read(const void *object, size_t bytes) {
     uint64_t value = 0;
     memcpy(&value, object, bytes);
@@ -152,9 +164,13 @@ static unsigned index_of(const location *at) {
     return (unsigned)(at - model.locations);
 }
 
-/* The oldest store of `at` that the current thread may still see. */
+/* The oldest store of `at` that the current thread may still see. A store becomes visible some time: a loop that waits
+ * for it ends. */
 static unsigned oldest_visible(const location *at) {
     const model_thread *thread = me();
+    if (thread->stale[index_of(at)] == STALE_MAX) {
+        return at->count - 1;
+    }
     unsigned oldest = thread->seen[index_of(at)];
     for (unsigned i = at->count - 1; i > oldest; i--) {
         if (thread->now.at[at->history[i].thread] >= at->history[i].time) {
@@ -167,6 +183,7 @@ static unsigned oldest_visible(const location *at) {
 static void see(location *at, unsigned index, model_order order) {
     model_thread *thread = me();
     thread->seen[index_of(at)] = index;
+    thread->stale[index_of(at)] = index == at->count - 1 ? 0 : thread->stale[index_of(at)] + 1;
     join(acquires(order) ? &thread->now : &thread->pending, &at->history[index].released);
 }
 
@@ -184,7 +201,7 @@ static void add_store(location *at, uint64_t value, model_order order, const clo
         join(&made->released, continued);
     }
     thread->seen[index_of(at)] = at->count++;
-    memcpy((void *)(uintptr_t)at->object, &value, at->bytes); /* little endian; the newest value is in memory, too */
+    memory_write(at->object, at->bytes, value);
 }
 
 /* What a full fence exchanges: which stores are visible to those whose fence came before, and to us. */
@@ -198,6 +215,9 @@ static void exchange_views(void) {
 }
 
 void model_fence(model_order order) {
+    if (!model.inside) {
+        return;
+    }
     step();
     model_thread *thread = me();
     if (acquires(order)) {
@@ -212,18 +232,25 @@ void model_fence(model_order order) {
 }
 
 uint64_t model_load(const void *object, size_t bytes, model_order order) {
+    if (!model.inside) {
+        return memory_read(object, bytes);
+    }
     step();
     location *at = find(object, bytes);
     if (order == MODEL_SEQ_CST) {
         exchange_views();
     }
     unsigned oldest = oldest_visible(at);
-    unsigned index = at->count - 1 - choose(at->count - oldest);
+    unsigned index = at->count - 1 - model_choose(at->count - oldest);
     see(at, index, order);
     return at->history[index].value;
 }
 
 void model_store(void *object, size_t bytes, uint64_t value, model_order order) {
+    if (!model.inside) {
+        memory_write(object, bytes, value);
+        return;
+    }
     step();
     add_store(find(object, bytes), value, order, NULL);
     if (order == MODEL_SEQ_CST) {
@@ -258,6 +285,11 @@ static uint64_t truncated(uint64_t value, size_t bytes) {
 }
 
 uint64_t model_modify(void *object, size_t bytes, model_change change, uint64_t operand, model_order order) {
+    if (!model.inside) {
+        uint64_t before = memory_read(object, bytes);
+        memory_write(object, bytes, truncated(changed(change, before, operand), bytes));
+        return before;
+    }
     step();
     location *at = find(object, bytes);
     const store old = *see_newest(at, order);
@@ -271,6 +303,12 @@ uint64_t model_modify(void *object, size_t bytes, model_change change, uint64_t 
 /* A failed one is a load: it may see any visible store that differs. */
 bool model_compare_exchange(void *object, size_t bytes, void *expected, uint64_t value, model_order success,
                             model_order failure) {
+    if (!model.inside) {
+        uint64_t found = memory_read(object, bytes);
+        bool same = found == memory_read(expected, bytes);
+        memory_write(same ? object : expected, bytes, same ? value : found);
+        return same;
+    }
     step();
     location *at = find(object, bytes);
     uint64_t wanted = memory_read(expected, bytes);
@@ -280,7 +318,7 @@ bool model_compare_exchange(void *object, size_t bytes, void *expected, uint64_t
             visible[count++] = i;
         }
     }
-    unsigned index = visible[choose(count)];
+    unsigned index = visible[model_choose(count)];
     if (at->history[index].value != wanted) {
         see(at, index, failure);
         memcpy(expected, &at->history[index].value, bytes);
@@ -376,7 +414,7 @@ static unsigned pick(unsigned previous) {
     if (count == 0) {
         return THREADS;
     }
-    unsigned chosen = able[choose(count)];
+    unsigned chosen = able[model_choose(count)];
     model.preemptions -= goes_on && chosen != previous;
     return chosen;
 }
@@ -409,7 +447,9 @@ static void execute(unsigned preemptions_max) {
         } else {
             model.current = previous = next;
             model.threads[next].can_go = NULL;
+            model.inside = true;
             pn_context_switch(&model.outside, &model.threads[next].context);
+            model.inside = false;
         }
     }
     for (unsigned i = 0; i < model.program->threads; i++) {

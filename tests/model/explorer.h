@@ -46,6 +46,10 @@ model_result model_explore(const model_program *program, unsigned preemptions_ma
 /* ---- inside a model's thread ---- */
 
 void model_fail(const char *why);
+/* Which of the model's threads runs. */
+unsigned model_self(void);
+/* One of `count` ways to go on, 0 to count - 1: each is tried. */
+unsigned model_choose(unsigned count);
 /* Mark an access to plain data that several threads use. */
 void model_plain_write(const void *object);
 void model_plain_read(const void *object);
