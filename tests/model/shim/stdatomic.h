@@ -19,8 +19,9 @@ typedef model_order memory_order;
 #define memory_order_acq_rel MODEL_ACQ_REL
 #define memory_order_seq_cst MODEL_SEQ_CST
 
-#define MODEL_AT(object)           ((void *)(uintptr_t)(object))
-#define MODEL_TYPED(object, value) ((__typeof__(*(object)))(uintptr_t)(value))
+#define MODEL_AT(object) ((void *)(uintptr_t)(object))
+/* The comma makes a value of the object, and a value has no qualifiers. */
+#define MODEL_TYPED(object, value) ((__typeof__(((void)0, *(object))))(uintptr_t)(value))
 #define MODEL_WORD(value)          ((uint64_t)(uintptr_t)(value))
 
 #define atomic_init(object, value)          ((void)(*(object) = (value)))
