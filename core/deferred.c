@@ -217,7 +217,7 @@ static void report_unhandled(const pirn_deferred *d) {
     }
 }
 
-static void destroy(pirn_deferred *d) {
+static void destroy_now(pirn_deferred *d) {
     PN_ASSERT(!d->running && !d->waits_for && pn_list_empty(&d->awaiters));
     report_unhandled(d);
     while (d->first) { /* never fired, or paused for good: like Twisted's, these callbacks never run */
@@ -230,10 +230,50 @@ static void destroy(pirn_deferred *d) {
     }
     pirn_result_drop(&d->result);
     pirn_result_drop(&d->final);
+    pirn_result_drop(&d->lent);
     if (pn_deferred_is_home(d)) { /* else that is gone, with its counts */
         pn_sched_self()->counts.deferreds--;
     }
     pn_free(d);
+}
+
+/* A value's destructor may give up the last hold on another deferred, whose value's destructor may do the same, and so
+ * on: those wait here for the end of the first destructor, so that the stack does not grow with their number. */
+typedef struct destroying {
+    struct destroying *outer;
+    const pn_tasklet *tasklet; /* whose stack it stands on: another's, while a destructor waits, is no concern of it */
+    pn_message *waiting;       /* lifelines of deferreds                                                  */
+} destroying;
+
+/* Tasklets never leave their thread. */
+static _Thread_local destroying *under_way;
+
+static void leave_destroying(const destroying *loop) {
+    destroying **place = &under_way;
+    while (*place != loop) {
+        place = &(*place)->outer;
+    }
+    *place = loop->outer;
+}
+
+static void destroy(pirn_deferred *d) {
+    const pn_sched *sched = pn_sched_self();
+    destroying loop = {.outer = under_way, .tasklet = sched ? sched->current : NULL};
+    for (destroying *each = under_way; each; each = each->outer) {
+        if (each->tasklet == loop.tasklet) {
+            d->lifeline.next = each->waiting;
+            each->waiting = &d->lifeline;
+            return;
+        }
+    }
+    under_way = &loop;
+    destroy_now(d);
+    while (loop.waiting) {
+        pirn_deferred *next = PN_CONTAINER_OF(loop.waiting, pirn_deferred, lifeline);
+        loop.waiting = loop.waiting->next;
+        destroy_now(next);
+    }
+    leave_destroying(&loop);
 }
 
 static void deliver_last_release(pn_message *message) {
@@ -308,6 +348,15 @@ static int settle(pirn_deferred *deferred, pirn_result *result) {
     return 0;
 }
 
+pirn_deferred *pn_deferred_settle_next(pirn_deferred *deferred, pirn_result *result) {
+    if (!pn_below->claim(&deferred->fired, PN_UNFIRED, PN_FIRED)) {
+        return NULL;
+    }
+    arrive(deferred, result);
+    tell_source(deferred);
+    return pirn_deferred_retain(deferred);
+}
+
 int pirn_deferred_settle(pirn_deferred *deferred, pirn_result *result) {
     pn_result_refuse_positive(result);
     int error = PIRN_ECLOSED;
@@ -352,13 +401,17 @@ static void fail_cancelled(pirn_deferred *d) {
     pn_deferred_run(d);
 }
 
-void pn_deferred_cancel_here(pirn_deferred *deferred) {
-    pirn_deferred *d = deferred;
+/* Returns the fan that the cancel has to go on to. */
+static pn_fan *cancel_one(pirn_deferred *d) {
     while (d->waits_for) {
         d = d->waits_for;
     }
     if (d->cancelling || d->arrived) {
-        return; /* its result stays; or the canceller, asked before, is still at it */
+        return NULL; /* its result stays; or the canceller, asked before, is still at it */
+    }
+    if (d->fan) {
+        d->cancelling = true;
+        return d->fan->active ? NULL : d->fan;
     }
     (void)pirn_deferred_retain(d); /* the canceller or a callback may give up what the caller relies on */
     d->cancelling = true;
@@ -369,6 +422,32 @@ void pn_deferred_cancel_here(pirn_deferred *deferred) {
         fail_cancelled(d);
     }
     pirn_deferred_release(d);
+    return NULL;
+}
+
+/* Lists of lists of lists: those under way stand on a stack of their own, linked through `under`. */
+void pn_deferred_cancel_fan(pn_fan *fan) {
+    fan->active = true;
+    fan->under = NULL;
+    for (pn_fan *top = fan; top;) {
+        pn_fan *under = top->under;
+        pirn_deferred *child = top->next(top);
+        pn_fan *inner = child ? cancel_one(child) : NULL;
+        if (inner) {
+            inner->active = true;
+            inner->under = top;
+            top = inner;
+        } else if (!child) {
+            top = under;
+        }
+    }
+}
+
+void pn_deferred_cancel_here(pirn_deferred *deferred) {
+    pn_fan *fan = cancel_one(deferred);
+    if (fan) {
+        pn_deferred_cancel_fan(fan);
+    }
 }
 
 typedef struct cancel_order {

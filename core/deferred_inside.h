@@ -31,7 +31,9 @@
 
 typedef enum pn_link_kind {
     PN_LINK_CALLBACK, /* sees the result                                                                 */
-    PN_LINK_MOVER,    /* ours: takes the result to another owner; both halves set                        */
+    PN_LINK_MOVER,    /* ours: takes the result to another owner; both halves set. It returns, held, a    *
+                       * deferred that it settled (pn_deferred_settle_next), which runs next; or NULL    */
+    PN_LINK_GATHER,   /* a mover to a list or a race, which may leave the result where it is             */
     PN_LINK_CONTINUE, /* the `continuation` of a deferred that waits for this one                        */
 } pn_link_kind;
 
@@ -51,6 +53,14 @@ typedef struct pn_awaiter {
     void (*deliver)(struct pn_awaiter *awaiter, pirn_deferred *deferred);
 } pn_awaiter;
 
+/* A cancel that goes on to several deferreds, one after the other: a list's or a race's. */
+typedef struct pn_fan {
+    struct pn_fan *under; /* while active: the one whose turn comes afterwards                           */
+    bool active;          /* its deferreds are being cancelled                                           */
+    /* The next to cancel. NULL: there is none any more; the fan is then no longer active and may be gone. */
+    pirn_deferred *(*next)(struct pn_fan *fan);
+} pn_fan;
+
 enum { PN_UNFIRED, PN_FIRED, PN_SWALLOW };
 enum { PN_UNSETTLED, PN_SETTLED, PN_BORROWED };
 
@@ -64,6 +74,7 @@ struct pirn_deferred {
     const char *file;
     pirn_canceller canceller;
     void *cancel_context;
+    pn_fan *fan; /* in the place of a canceller; valid until it has fired                                */
     void (*source_arrived)(void *context); /* see pn_deferred_set_source; with cancel_context             */
     /* any thread, through the hooks: see above */
     pn_word holds, fired, outcome;
@@ -73,6 +84,10 @@ struct pirn_deferred {
     pirn_result final; /* home while UNSETTLED; immutable while BORROWED                               */
     /* home only */
     pirn_result result; /* of the chain so far; with `viewed`: a view of `final` or what came of it     */
+    pirn_result lent;   /* a success that lists look at: they hold the deferred, and `result` is a view of it */
+    unsigned gathers;   /* links of lists and races in the chain                                           */
+    const void *listed; /* while a list is made: by which, and as which of its members                   */
+    size_t listed_as;
     pn_link *first, **end;
     pn_link continuation;
     pirn_deferred *waits_for; /* held                                                                    */
@@ -120,7 +135,17 @@ void pn_deferred_move(pirn_deferred *deferred, pirn_result *out);
 /* If the caller's hold is the last one, nobody borrows any more: make the result whole again. */
 void pn_deferred_unshare(pirn_deferred *deferred);
 
+/* Take over `*result`, zero it, and return `deferred` with a hold more: the mover that calls this returns it, so that
+ * it runs without recursion. NULL: it had a result, and `*result` is left alone. */
+pirn_deferred *pn_deferred_settle_next(pirn_deferred *deferred, pirn_result *result);
+
+/* In a gather's link: whether the result must stay with `deferred`, because others look at it. */
+bool pn_deferred_must_stay(const pirn_deferred *deferred);
+/* And look at it in `out`, for as long as a hold on `deferred` is kept. False: it already lends another value. */
+bool pn_deferred_lend(pirn_deferred *deferred, pirn_result *out);
+
 void pn_deferred_cancel_here(pirn_deferred *deferred);
+void pn_deferred_cancel_fan(pn_fan *fan);
 
 /* A wait for it has ended early. When it was the last: a failure that comes later, or came meanwhile, is nobody's and
  * is not reported; and with `cancel` it is cancelled. */

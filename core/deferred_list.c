@@ -6,13 +6,16 @@
  *
  * A gather has one member per child, whose link is memory of the gather: adding them cannot fail half-way. A child's
  * result moves into the results; when the gather's deferred has fired, later results stay with their child and are
- * destroyed with it.
+ * destroyed with it. A child whose result several entries get (it stands in one list twice, or in several) keeps it,
+ * and each entry is a look at it, for which the results hold the child.
  *
  * Invariants: (1) `results` is set until the gather's deferred was fired; (2) a member has its child's hold until that
  *       child's result came through; (3) users == members whose result has not come + loops over the members that are
- *       under way.
- * Lifetime: the last user frees it. Its canceller needs it only while children are missing, which is while it lives: it
- *       fires at the latest when the last one comes.
+ *       under way; (4) of members with the same child, the first has the link and the others are its twins.
+ * Depth: lists of lists of lists are as deep as their user likes, so nothing here recurses: firing (came), cancelling
+ *       (pn_fan) and destroying (drop_results).
+ * Lifetime: the last user frees it. Its fan is used only while children are missing, which is while it lives: it fires
+ *       at the latest when the last one comes.
  */
 
 #include "alloc.h"
@@ -22,67 +25,143 @@ typedef struct member {
     pn_link link;
     struct gather *gather;
     pirn_deferred *child; /* held until its result came                                                  */
+    struct member *twin;  /* another member with the same child                                          */
 } member;
 
 typedef struct gather {
+    pn_fan fan;
     pirn_deferred *deferred; /* held                                                                     */
+    pirn_deferred *fired;    /* `deferred`, held once more, until it is handed to the run loop           */
     pirn_deferred_results *results;
-    void (*came)(struct gather *gather, size_t index, pirn_result *result);
+    void (*came)(struct gather *gather, member *member, pirn_result *result);
     size_t count, missing, users;
+    size_t next; /* of the fan                                                                           */
     unsigned flags;
     member members[];
 } gather;
 
-static void drop_results(void *value) {
-    pirn_deferred_results *results = value;
-    for (size_t i = 0; results && i < results->count; i++) {
-        pirn_result_drop(&results->results[i]);
-    }
-    pn_free(results);
+/* ---- results ---- */
+
+/* Behind the results there are `count` holds on children whose results are looked at, and the place for one link. */
+static pirn_deferred **holds_of(pirn_deferred_results *results) {
+    return (pirn_deferred **)(void *)&results->results[results->count];
 }
 
-static void put(gather *g) {
-    if (--g->users == 0) {
+static pirn_deferred_results **link_of(pirn_deferred_results *results) {
+    return (pirn_deferred_results **)(void *)(holds_of(results) + results->count);
+}
+
+static pirn_deferred_results *make_results(size_t count) {
+    const size_t entry_bytes = sizeof(pirn_result) + sizeof(pirn_deferred *);
+    if (count > (SIZE_MAX - sizeof(pirn_deferred_results) - sizeof(void *)) / entry_bytes) {
+        return NULL;
+    }
+    pirn_deferred_results *results = pn_calloc(1, sizeof *results + count * entry_bytes + sizeof(void *));
+    if (results) {
+        results->count = count;
+    }
+    return results;
+}
+
+/* Results that hold results are linked into a list instead of being destroyed inside their owner's destruction. */
+static void drop_results(void *value) {
+    pirn_deferred_results *first = value;
+    while (first) {
+        pirn_deferred_results *results = first;
+        first = *link_of(results);
+        for (size_t i = 0; i < results->count; i++) {
+            pirn_result *entry = &results->results[i];
+            pirn_deferred_results *nested = entry->drop == drop_results ? entry->value : NULL;
+            if (nested) {
+                *link_of(nested) = first;
+                first = nested;
+                entry->drop = NULL;
+            }
+            pirn_result_drop(entry);
+            pirn_deferred_release(holds_of(results)[i]);
+        }
+        pn_free(results);
+    }
+}
+
+/* ---- a gather's end ---- */
+
+static void put(gather *g, size_t users) {
+    g->users -= users;
+    if (g->users == 0) {
         drop_results(g->results);
         pirn_deferred_release(g->deferred);
         pn_free(g);
     }
 }
 
-static void cancel_children(gather *g) {
-    g->users++;
-    for (size_t i = 0; i < g->count; i++) {
-        if (g->members[i].child) {
-            pn_deferred_cancel_here(g->members[i].child);
+/* The fan: see deferred_inside.h. */
+static pirn_deferred *next_child(pn_fan *fan) {
+    gather *g = PN_CONTAINER_OF(fan, gather, fan);
+    g->users += g->next == 0;
+    while (g->next < g->count) {
+        pirn_deferred *child = g->members[g->next++].child;
+        if (child) {
+            return child;
         }
     }
-    put(g);
+    g->next = 0;
+    fan->active = false;
+    put(g, 1);
+    return NULL;
 }
 
-static void cancel_gather(pirn_deferred *deferred, void *context) {
-    (void)deferred;
-    cancel_children(context);
+static void settle(gather *g, pirn_result *result) {
+    g->fired = pn_deferred_settle_next(g->deferred, result);
+    pirn_result_drop(result); /* somebody else had fired it */
 }
 
 /* Fire with all that came until now. */
 static void fire(gather *g, size_t index) {
-    pirn_deferred_results *results = g->results;
+    pirn_result result = {.value = g->results, .drop = drop_results};
+    g->results->index = index;
     g->results = NULL;
-    results->index = index;
-    (void)pirn_deferred_fire(g->deferred, results, drop_results);
+    settle(g, &result);
 }
 
-/* ---- list ---- */
+static void fail(gather *g, pirn_result *failure) {
+    pirn_deferred_results *results = g->results;
+    g->results = NULL;
+    drop_results(results);
+    settle(g, failure);
+}
 
-/* A failure: either it is consumed, or the child keeps one copy and the list another. */
-static void record_failure(gather *g, pirn_result *slot, pirn_result *result) {
-    slot->status = result->status;
-    if (g->flags & PIRN_LIST_CONSUME_FAILURES) {
-        slot->failure = result->failure;
-        result->failure = NULL;
-        pirn_result_drop(result);
-    } else {
+/* ---- what came ---- */
+
+static size_t index_of(const gather *g, const member *m) {
+    return (size_t)(m - g->members);
+}
+
+/* Put a success into the entry of `m`, and with `twins` of those that have the same child. */
+static void keep_success(gather *g, member *m, bool twins, pirn_result *result) {
+    pirn_deferred *child = m->child;
+    bool shared = (twins && m->twin) || child->gathers > 0 || pn_deferred_must_stay(child);
+    if (!shared || !pn_deferred_lend(child, &g->results->results[index_of(g, m)])) {
+        g->results->results[index_of(g, m)] = *result;
+        *result = (pirn_result){0};
+        return;
+    }
+    holds_of(g->results)[index_of(g, m)] = pirn_deferred_retain(child);
+    for (member *twin = twins ? m->twin : NULL; twin; twin = twin->twin) {
+        (void)pn_deferred_lend(child, &g->results->results[index_of(g, twin)]);
+        holds_of(g->results)[index_of(g, twin)] = pirn_deferred_retain(child);
+    }
+}
+
+/* A failure: either it is consumed, or the child keeps one copy and the list others. */
+static void keep_failure(gather *g, member *m, pirn_result *result) {
+    for (member *each = m; each; each = each->twin) {
+        pirn_result *slot = &g->results->results[index_of(g, each)];
+        slot->status = result->status;
         slot->failure = pirn_failure_clone(result->failure);
+    }
+    if (g->flags & PIRN_LIST_CONSUME_FAILURES) {
+        pirn_result_drop(result);
     }
 }
 
@@ -92,16 +171,13 @@ static void fail_on_first(gather *g, size_t index) {
     outcome.failure = pirn_failure_make(slot->status, "deferred %zu of a list of %zu failed", index, g->count);
     pirn_failure_because(outcome.failure, slot->failure);
     slot->failure = NULL;
-    pirn_deferred_results *results = g->results;
-    g->results = NULL;
-    drop_results(results);
-    (void)pirn_deferred_settle(g->deferred, &outcome);
+    fail(g, &outcome);
 }
 
-static void came_to_list(gather *g, size_t index, pirn_result *result) {
+static void came_to_list(gather *g, member *m, pirn_result *result) {
     bool succeeded = result->status == 0;
     if (g->deferred->given_up) {
-        g->members[index].child->given_up = true; /* nobody waits for the list, and so for none of it */
+        m->child->given_up = true; /* nobody waits for the list, and so for none of it */
     }
     if (!g->results) {
         if (!succeeded && (g->flags & PIRN_LIST_CONSUME_FAILURES)) {
@@ -109,82 +185,75 @@ static void came_to_list(gather *g, size_t index, pirn_result *result) {
         }
         return;
     }
-    pirn_result *slot = &g->results->results[index];
     if (succeeded) {
-        *slot = *result;
-        *result = (pirn_result){0};
+        keep_success(g, m, true, result);
     } else {
-        record_failure(g, slot, result);
+        keep_failure(g, m, result);
     }
     if (succeeded && (g->flags & PIRN_LIST_FIRE_ON_ONE_RESULT)) {
-        fire(g, index);
+        fire(g, index_of(g, m));
     } else if (!succeeded && (g->flags & PIRN_LIST_FIRE_ON_ONE_FAILURE)) {
-        fail_on_first(g, index);
+        fail_on_first(g, index_of(g, m));
     } else if (g->missing == 0) {
         fire(g, g->count);
     }
 }
 
-/* ---- race ---- */
-
-static void fail_race(gather *g, pirn_result *last) {
-    pirn_deferred_results *results = g->results;
-    g->results = NULL;
-    drop_results(results);
-    (void)pirn_deferred_settle(g->deferred, last);
-}
-
-static void came_to_race(gather *g, size_t index, pirn_result *result) {
+static void came_to_race(gather *g, member *m, pirn_result *result) {
     if (result->status < 0) {
         pirn_result failure = *result;
         *result = (pirn_result){0}; /* consumed, as every loser's */
         if (g->results && g->missing == 0) {
-            fail_race(g, &failure);
+            fail(g, &failure);
         }
         pirn_result_drop(&failure);
     } else if (g->results) {
-        pirn_deferred_results *results = g->results;
-        g->results = NULL; /* decided: the losers' failures, which come now, go nowhere */
-        results->index = index;
-        results->results[index] = *result;
-        *result = (pirn_result){0};
-        cancel_children(g);
-        (void)pirn_deferred_fire(g->deferred, results, drop_results);
+        keep_success(g, m, false, result);
+        pirn_result won = {.value = g->results, .drop = drop_results};
+        g->results->index = index_of(g, m);
+        g->results = NULL;    /* decided: the losers' failures, which come now, go nowhere */
+        if (!g->fan.active) { /* else the race is being cancelled, and the losers' turn comes anyway */
+            pn_deferred_cancel_fan(&g->fan);
+        }
+        settle(g, &won);
     }
 }
 
-/* ---- both ---- */
-
+/* The link of a child, and of its twins. */
 static pirn_deferred *came(void *context, pirn_result *result) {
     member *m = context;
     gather *g = m->gather;
     pirn_deferred *child = m->child;
-    g->missing--;
-    g->came(g, (size_t)(m - g->members), result);
-    m->child = NULL;
-    pirn_deferred_release(child);
-    put(g);
-    return NULL;
+    child->gathers--;
+    for (const member *each = m; each; each = each->twin) {
+        g->missing--;
+    }
+    g->came(g, m, result);
+    size_t over = 0;
+    for (member *each = m; each; each = each->twin) {
+        each->child = NULL;
+        pirn_deferred_release(child); /* the run loop has a hold of its own */
+        over++;
+    }
+    pirn_deferred *fired = g->fired;
+    g->fired = NULL;
+    put(g, over);
+    return fired;
 }
 
-static pirn_deferred_results *make_results(size_t count) {
-    pirn_deferred_results *results = pn_calloc(1, sizeof *results + count * sizeof results->results[0]);
-    if (results) {
-        results->count = count;
-    }
-    return results;
-}
+/* ---- making one ---- */
 
 static gather *make_gather(size_t count) {
     gather *g = pn_calloc(1, sizeof *g + count * sizeof g->members[0]);
     pirn_deferred_results *results = g ? make_results(count) : NULL;
-    pirn_deferred *deferred = results ? pn_deferred_create_from(-1, cancel_gather, g, NULL, 0) : NULL;
+    pirn_deferred *deferred = results ? pn_deferred_create_from(-1, NULL, NULL, NULL, 0) : NULL;
     if (!deferred) {
         pn_free(results);
         pn_free(g);
         return NULL;
     }
-    deferred->patient = true; /* cancelled, it finishes as its children do */
+    g->fan.next = next_child;
+    deferred->fan = &g->fan; /* cancelled, it finishes as its children do */
     g->deferred = pirn_deferred_retain(deferred);
     g->results = results;
     g->count = g->missing = count;
@@ -192,20 +261,39 @@ static gather *make_gather(size_t count) {
     return g;
 }
 
-/* Take over the holds and let the results come; some may at once. Returns the deferred, with the caller's hold. */
-static pirn_deferred *start(gather *g, pirn_deferred **deferreds) {
-    pirn_deferred *deferred = g->deferred;
+/* Take over the holds, and find the twins. */
+static void fill(gather *g, pirn_deferred **deferreds) {
     for (size_t i = 0; i < g->count; i++) {
         member *m = &g->members[i];
         *m = (member){.gather = g, .child = deferreds[i]};
-        m->link = (pn_link){.on_result = came, .on_failure = came, .context = m, .kind = PN_LINK_MOVER};
-        deferred->waits_outside |= m->child->external || m->child->waits_outside;
+        if (m->child->listed == g) {
+            member *first = &g->members[m->child->listed_as];
+            m->twin = first->twin;
+            first->twin = m;
+            continue;
+        }
+        m->child->listed = g;
+        m->child->listed_as = i;
+        m->link = (pn_link){.on_result = came, .on_failure = came, .context = m, .kind = PN_LINK_GATHER};
+        g->deferred->waits_outside |= m->child->external || m->child->waits_outside;
     }
+}
+
+/* Take over the holds and let the results come; some may at once. Returns the deferred, with the caller's hold. */
+static pirn_deferred *start(gather *g, pirn_deferred **deferreds) {
+    pirn_deferred *deferred = g->deferred;
+    fill(g, deferreds);
     for (size_t i = 0; i < g->count; i++) {
-        pn_deferred_unshare(g->members[i].child);
-        pn_deferred_add_link(g->members[i].child, &g->members[i].link);
+        member *m = &g->members[i];
+        if (m->link.context) {
+            pirn_deferred *child = m->child;
+            child->listed = NULL;
+            child->gathers++;
+            pn_deferred_unshare(child);
+            pn_deferred_add_link(child, &m->link);
+        }
     }
-    put(g);
+    put(g, 1);
     return deferred;
 }
 

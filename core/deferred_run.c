@@ -7,10 +7,12 @@
  *
  * The loop: deferreds that wait for others form chains of any length, so nothing here recurses over them. A stack of
  *       deferreds, linked through `under`, holds those at work: when the top one's result goes to another that waits
- *       for it, that one goes on top. Adding to a running deferred only appends.
- * Invariants: (1) each deferred on that stack is `running`, and held: by pn_deferred_run, or by the hold that attach
- *       took; (2) a link is out of the chain before its callback runs, and is not touched after that, for the callback
- *       may free it; (3) `final` is written only while UNSETTLED, so a borrower on another thread may read it.
+ *       for it, is chained to it, or is the list or race of it, that one goes on top. Adding to a running deferred only
+ *       appends.
+ * Invariants: (1) each deferred on that stack is `running`, and held: by pn_deferred_run, by the hold that attach took,
+ *       or by the one that a mover returned; (2) a link is out of the chain before its callback runs, and is not
+ *       touched after that, for the callback may free it; (3) `final` is written only while UNSETTLED, so a borrower on
+ *       another thread may read it.
  * Source: Twisted's Deferred._runCallbacks, but: a deferred that waits and is paused too does not keep those under it
  *       from going on; one whose callback runs is waited for to the end of its chain instead of robbed of its result so
  *       far.
@@ -88,9 +90,29 @@ static bool is_mere_view(const pirn_deferred *d) {
     return d->viewed && d->result.status == 0 && !d->result.drop && d->final.drop && d->result.value == d->final.value;
 }
 
+static bool is_lent(const pirn_deferred *d) {
+    return d->lent.drop && d->result.status == 0 && !d->result.drop && d->result.value == d->lent.value;
+}
+
+bool pn_deferred_must_stay(const pirn_deferred *deferred) {
+    return is_mere_view(deferred) || is_lent(deferred);
+}
+
+bool pn_deferred_lend(pirn_deferred *deferred, pirn_result *out) {
+    if (deferred->result.drop) {
+        if (deferred->lent.drop) {
+            return false;
+        }
+        deferred->lent = deferred->result;
+        deferred->result = view_of(&deferred->lent);
+    }
+    *out = view_of(&deferred->result);
+    return true;
+}
+
 /* Before the result is taken to another owner. */
 static void refuse_to_move_borrowed(pirn_deferred *d) {
-    if (is_mere_view(d)) {
+    if (pn_deferred_must_stay(d)) {
         (void)pirn_result_fail(&d->result, PIRN_EBUSY,
                                "the result was awaited by others, who still hold the deferred, and stays with it");
     }
@@ -98,7 +120,14 @@ static void refuse_to_move_borrowed(pirn_deferred *d) {
 
 void pn_deferred_unshare(pirn_deferred *deferred) {
     pirn_deferred *d = deferred;
-    if (!pn_deferred_is_settled(d) || pn_below->load(&d->outcome) != PN_BORROWED || pn_below->load(&d->holds) != 1) {
+    if (!pn_deferred_is_settled(d) || pn_below->load(&d->holds) != 1) {
+        return;
+    }
+    if (d->lent.drop && d->final.status == 0 && !d->final.drop && d->final.value == d->lent.value) {
+        d->final.drop = d->lent.drop;
+        d->lent = (pirn_result){0};
+    }
+    if (pn_below->load(&d->outcome) != PN_BORROWED) {
         return;
     }
     if (d->viewed && !is_mere_view(d)) {
@@ -278,6 +307,14 @@ static void push(pirn_deferred *d, pirn_deferred *under) {
     d->under = under;
 }
 
+/* Run a mover. Returns what it settled: that goes on top, with a hold. */
+static pirn_deferred *move(pirn_deferred *top, pn_link *link) {
+    if (link->kind == PN_LINK_MOVER) {
+        refuse_to_move_borrowed(top);
+    }
+    return link->on_result(link->context, &top->result); /* may free the link */
+}
+
 /* Hand the result of the top one to the one that waits for it, which goes on top with the hold it was kept by. */
 static pirn_deferred *pass_on(pirn_deferred *top, pn_link *continuation) {
     pirn_deferred *outer = PN_CONTAINER_OF(continuation, pirn_deferred, continuation);
@@ -287,7 +324,6 @@ static pirn_deferred *pass_on(pirn_deferred *top, pn_link *continuation) {
     outer->waits_for = NULL;
     outer->waits_outside = false;
     pirn_deferred_release(top); /* outer's hold on it; the loop has its own */
-    push(outer, top);
     return outer;
 }
 
@@ -295,14 +331,20 @@ static pirn_deferred *pass_on(pirn_deferred *top, pn_link *continuation) {
 static pirn_deferred *run_top(pirn_deferred *top) {
     while (top->first && may_go_on(top)) {
         pn_link *link = pop_link(top);
-        if (link->kind != PN_LINK_CALLBACK) {
-            top->consumers--;
+        pirn_deferred *next = NULL;
+        top->consumers -= link->kind != PN_LINK_CALLBACK;
+        if (link->kind == PN_LINK_CALLBACK) {
+            call(top, link);
+        } else if (link->kind == PN_LINK_CONTINUE) {
             refuse_to_move_borrowed(top);
+            next = pass_on(top, link);
+        } else {
+            next = move(top, link);
         }
-        if (link->kind == PN_LINK_CONTINUE) {
-            return pass_on(top, link);
+        if (next) {
+            push(next, top);
+            return next;
         }
-        call(top, link);
     }
     pirn_deferred *under = top->under;
     top->running = false;
@@ -344,19 +386,27 @@ typedef struct chain_link {
     pirn_deferred *source, *target; /* held                                                              */
 } chain_link;
 
+/* A target that was cancelled wants no result: it is destroyed. One that fired by other means leaves it with the
+ * source, so that chains in a ring lose nothing. */
 static pirn_deferred *fire_target(void *context, pirn_result *result) {
     chain_link *chain = context;
-    (void)pirn_deferred_settle(chain->target, result);
+    pirn_deferred *next = pn_deferred_settle_next(chain->target, result);
+    if (!next && chain->target->cancelling) {
+        (void)pirn_deferred_settle(chain->target, result);
+    }
     pirn_deferred_release(chain->target);
     pirn_deferred_release(chain->source);
     pn_free(chain);
-    return NULL;
+    return next;
 }
 
 int pirn_deferred_chain(pirn_deferred *source, pirn_deferred *target) {
     int error = pn_deferred_require_home(source, "pirn_deferred_chain");
     if (error == 0) {
         error = pn_deferred_require_home(target, "pirn_deferred_chain");
+    }
+    if (error == 0 && source == target) {
+        error = PIRN_EINVAL;
     }
     if (error != 0) {
         return error;

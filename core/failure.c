@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: errors as values: the names and sentences of codes, failures with their chain of causes, results.
- * Threads: any. A failure has one owner at a time; nothing here has state.
+ * Threads: any. A failure has one owner at a time; the causes of clones are shared, counted and not changed while they
+ *       are shared.
  * Invariants: (1) code < 0; (2) the message is at most FAILURE_MESSAGE_MAX bytes and is not cut inside a UTF-8
- *       character; (3) a chain of causes has no ring, so every walk over it is a loop that ends.
- * Rejected: reference counts (who may then change or report it?); strerror(3) (its text is not static, and locales
- *       change it); recursion over causes (a retry loop can make the chain as long as it likes).
+ *       character; (3) a chain of causes has no ring, so every walk over it is a loop that ends; (4) what the user has
+ *       is a head, held once; (5) while the first cause is held once, the causes up to `own_end` are this head's alone.
+ * Cost: cloning copies the head only, and a cause is added at the end of a chain without walking over it again, so
+ *       lists in lists and retry loops pay for each failure once.
+ * Rejected: heads that are shared (who may then change or report them?); strerror(3) (its text is not static, and
+ *       locales change it); recursion over causes (a retry loop can make the chain as long as it likes).
  */
 #include "failure.h"
 
@@ -14,13 +18,16 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "hooks.h"
 
 #define FAILURE_MESSAGE_MAX 200
 
 struct pirn_failure {
     int code, line;
     const char *file, *function; /* string literals of the caller                                        */
-    pirn_failure *cause;         /* owned                                                                */
+    pirn_failure *cause;         /* held                                                                 */
+    pirn_failure *own_end;       /* of a head: a cause up to which the chain is its alone; NULL: none    */
+    pn_word holds;               /* a head has one; a cause may be that of several clones                */
     char message[];
 };
 
@@ -112,7 +119,7 @@ static pirn_failure *make(int code, const char *file, int line, const char *func
     if (!failure) {
         return NULL;
     }
-    *failure = (pirn_failure){.code = code, .line = line, .file = file, .function = function};
+    *failure = (pirn_failure){.code = code, .line = line, .file = file, .function = function, .holds = {1}};
     memcpy(failure->message, message, length);
     failure->message[length] = '\0';
     return failure;
@@ -136,35 +143,74 @@ pirn_failure *pirn_failure_make_at(const char *file, int line, const char *funct
     return failure;
 }
 
-void pirn_failure_because(pirn_failure *failure, pirn_failure *cause) {
-    if (!failure) { /* no memory for it: then its cause has no owner left */
-        pirn_failure_drop(cause);
-        return;
-    }
-    PN_ASSERT(cause != failure);
-    pirn_failure **end = &failure->cause;
-    while (*end) {
-        end = &(*end)->cause;
-    }
-    *end = cause;
+/* Before the first runtime of the process there is one thread's use only. */
+static uint32_t add_hold(pirn_failure *failure, uint32_t delta) {
+    return pn_below ? pn_below->add(&failure->holds, delta) : (failure->holds.opaque += delta);
 }
 
-pirn_failure *pirn_failure_clone(const pirn_failure *failure) {
-    pirn_failure *clone = NULL;
-    pirn_failure **end = &clone;
-    for (; failure; failure = failure->cause) {
-        *end = make(failure->code, failure->file, failure->line, failure->function, failure->message);
+static bool is_shared(const pirn_failure *failure) {
+    return (pn_below ? pn_below->load(&failure->holds) : failure->holds.opaque) > 1;
+}
+
+/* A copy of one, with the same causes. */
+static pirn_failure *copy_head(const pirn_failure *failure) {
+    pirn_failure *copy = make(failure->code, failure->file, failure->line, failure->function, failure->message);
+    if (copy && failure->cause) {
+        copy->cause = failure->cause;
+        (void)add_hold(copy->cause, 1);
+    }
+    return copy;
+}
+
+/* Give `failure` causes of its own in the place of those that it shares. False: no memory. */
+static bool copy_causes(pirn_failure *failure) {
+    pirn_failure *shared = failure->cause, *copies = NULL;
+    pirn_failure **end = &copies;
+    for (const pirn_failure *each = shared; each; each = each->cause) {
+        *end = make(each->code, each->file, each->line, each->function, each->message);
         if (!*end) {
-            pirn_failure_drop(clone);
-            return NULL;
+            pirn_failure_drop(copies);
+            return false;
         }
         end = &(*end)->cause;
     }
-    return clone;
+    failure->cause = copies;
+    pirn_failure_drop(shared);
+    return true;
+}
+
+/* The last of the chain of `failure`, which is its alone from then on. NULL: no memory. */
+static pirn_failure *own_chain(pirn_failure *failure) {
+    pirn_failure *end = failure->own_end && !is_shared(failure->cause) ? failure->own_end : failure;
+    while (end->cause) {
+        if (is_shared(end->cause) && !copy_causes(end)) {
+            return NULL;
+        }
+        end = end->cause;
+    }
+    return end;
+}
+
+void pirn_failure_because(pirn_failure *failure, pirn_failure *cause) {
+    PN_ASSERT(!failure || cause != failure);
+    if (failure && !cause) {
+        return;
+    }
+    pirn_failure *end = failure ? own_chain(failure) : NULL;
+    if (!end) { /* no memory for the failure or its chain: then the cause has no owner left */
+        pirn_failure_drop(cause);
+        return;
+    }
+    end->cause = cause;
+    failure->own_end = cause;
+}
+
+pirn_failure *pirn_failure_clone(const pirn_failure *failure) {
+    return failure ? copy_head(failure) : NULL;
 }
 
 void pirn_failure_drop(pirn_failure *failure) {
-    while (failure) {
+    while (failure && add_hold(failure, (uint32_t)-1) == 0) {
         pirn_failure *cause = failure->cause;
         pn_free(failure);
         failure = cause;
@@ -206,18 +252,23 @@ __attribute__((format(printf, 4, 5))) static size_t append(char *text, size_t te
     return more > 0 ? length + (size_t)more : length;
 }
 
-size_t pirn_failure_format(const pirn_failure *failure, char *text, size_t text_bytes) {
+/* At most `length_max` bytes and the rest of the cause that goes beyond them. */
+static size_t format_up_to(const pirn_failure *failure, char *text, size_t text_bytes, size_t length_max) {
     if (text_bytes > 0) {
         text[0] = '\0';
     }
     size_t length = 0;
-    for (const pirn_failure *each = failure; each; each = each->cause) {
+    for (const pirn_failure *each = failure; each && length < length_max; each = each->cause) {
         length =
             append(text, text_bytes, length, "%s%s: %s (made at %s:%d in %s)", each == failure ? "" : "; caused by ",
                    pirn_error_name(each->code), each->message[0] ? each->message : pirn_strerror(each->code),
                    pn_base_name(each->file), each->line, each->function ? each->function : "?");
     }
     return length;
+}
+
+size_t pirn_failure_format(const pirn_failure *failure, char *text, size_t text_bytes) {
+    return format_up_to(failure, text, text_bytes, SIZE_MAX);
 }
 
 /* ---- results ---- */
@@ -250,7 +301,7 @@ void pn_result_fail_positive(pirn_result *result) {
 
 const char *pn_result_describe(const pirn_result *result, char *text, size_t text_bytes) {
     if (result->failure) {
-        (void)pirn_failure_format(result->failure, text, text_bytes);
+        (void)format_up_to(result->failure, text, text_bytes, text_bytes); /* however long the chain is */
     } else {
         (void)snprintf(text, text_bytes, "%s: %s", pirn_error_name(result->status), pirn_strerror(result->status));
     }

@@ -103,10 +103,10 @@ PIRN_API pirn_failure *pirn_failure_make_at(const char *file, int line, const ch
                                             const char *format, ...) PIRN_PRINTF(5, 6);
 
 /* Give `failure` the reason `cause`, behind the causes it has. Parks: no. Thread: any. Args: both may be NULL. Owns:
- * `cause` is the failure's from now on; of a NULL failure it is dropped. */
+ * `cause` is the failure's from now on; of a NULL failure, or without memory, it is dropped. */
 PIRN_API void pirn_failure_because(pirn_failure *failure, pirn_failure *cause);
 
-/* A copy with copies of its causes. Parks: no. Thread: any. Owns: the copy is the caller's. Returns: NULL when there is
+/* A copy, with the same causes. Parks: no. Thread: any. Owns: the copy is the caller's. Returns: NULL when there is
  * no memory, or `failure` is NULL. */
 PIRN_API pirn_failure *pirn_failure_clone(const pirn_failure *failure);
 

@@ -97,9 +97,11 @@ PIRN_API int pirn_deferred_pause(pirn_deferred *deferred);
 PIRN_API int pirn_deferred_unpause(pirn_deferred *deferred);
 
 /* When `source` comes to this place in its chain, fire `target` with its result, which moves: `source` goes on with a
- * successful nothing. Cancelling `target` does not cancel `source`. Parks: no. Thread: the home of both. Owns: on 0 it
- * takes over the caller's hold on both; else they stay the caller's. Returns: 0; PIRN_ETHREAD (not the home of both; a
- * line is on stderr); PIRN_ENOMEM. Answers to Deferred.chainDeferred. */
+ * successful nothing. A target that was cancelled has it destroyed; from one that fired by other means, as in a ring of
+ * chains, it stays with `source`. Cancelling `target` does not cancel `source`. Parks: no. Thread: the home of both.
+ * Owns: on 0 it takes over the caller's hold on both; else they stay the caller's, and the result with `source`.
+ * Returns: 0; PIRN_EINVAL (`source` is `target`); PIRN_ETHREAD (not the home of both; a line is on stderr);
+ * PIRN_ENOMEM. Answers to Deferred.chainDeferred. */
 PIRN_API int pirn_deferred_chain(pirn_deferred *source, pirn_deferred *target);
 
 /* ---- many as one: core/deferred_list.c ---- */
@@ -109,9 +111,11 @@ PIRN_API int pirn_deferred_chain(pirn_deferred *source, pirn_deferred *target);
  * early; their late results are destroyed. Parks: no. Thread: the home of all. Args: `flags` as Twisted's DeferredList:
  * fire on the first success (`index` says which; an empty list then never fires), fail on the first failure (its code,
  * and itself as the cause), count the children's failures as handled (without it each child keeps a copy, which is
- * reported unless somebody handles it there). Owns: takes the caller's hold on each, and their results move into the
- * list's; the caller has one hold on the list. Returns: NULL when there is no memory, this is not the home of all (a
- * line is on stderr), or for unknown flags; then the holds stay with the caller. Answers to DeferredList. */
+ * reported unless somebody handles it there). Owns: takes the caller's hold on each entry, and their results move into
+ * the list's; the caller has one hold on the list. A deferred may stand in it twice, with two holds, or in several
+ * lists and races when it fires: then each entry has its result, a success with `drop` NULL: it is valid while the
+ * results that the entry is part of are. Returns: NULL when there is no memory, this is not the home of all (a line is
+ * on stderr), or for unknown flags; then the holds stay with the caller. Answers to DeferredList. */
 enum pirn_list_flags {
     PIRN_LIST_FIRE_ON_ONE_RESULT = 1,
     PIRN_LIST_FIRE_ON_ONE_FAILURE = 2,
@@ -120,7 +124,7 @@ enum pirn_list_flags {
 typedef struct pirn_deferred_results {
     size_t count;
     size_t index; /* the one that fired it early; count when all did                          */
-    /* Owned by this value; take one by copying and zeroing it. Not come yet: zero. */
+    /* Owned by this value; take one that has a drop by copying and zeroing it. Not come yet: zero. */
     __extension__ pirn_result results[];
 } pirn_deferred_results;
 PIRN_API pirn_deferred *pirn_deferred_list(pirn_deferred **deferreds, size_t count, unsigned flags);

@@ -355,3 +355,147 @@ static void body_race_fired_before(void) {
 Test(deferred_list, race_is_won_at_once_by_one_that_had_fired) {
     run_body(body_race_fired_before);
 }
+
+/* ---- one deferred in several places ---- */
+
+static void body_twins(void) {
+    for (int fired_first = 0; fired_first < 2; fired_first++) {
+        destroyed = 0;
+        pirn_deferred *d = pirn_deferred_create(NULL, NULL), *other = pirn_deferred_succeed(number(9), destroy_value);
+        pirn_deferred *entries[] = {d, other, pirn_deferred_retain(d), pirn_deferred_retain(d)};
+        pirn_deferred_retain(d);
+        if (fired_first) {
+            fire_number(d, 4);
+        }
+        pirn_deferred *list = pirn_deferred_list(entries, 4, 0);
+        cr_assert_eq(pirn_deferred_add_both(list, note_results, NULL), 0);
+        if (!fired_first) {
+            fire_number(d, 4);
+        }
+        expect_noted("4 9 4 4 @4");
+        pirn_deferred_release(d);
+        cr_assert_eq(destroyed, 0, "the list's entries look at it");
+        pirn_deferred_release(list);
+        cr_assert_eq(destroyed, 2, "once each");
+    }
+    pirn_deferred *d = pirn_deferred_create(NULL, NULL);
+    pirn_deferred *entries[] = {d, pirn_deferred_retain(d)};
+    pirn_deferred *list = pirn_deferred_list(entries, 2, PIRN_LIST_CONSUME_FAILURES);
+    cr_assert_eq(pirn_deferred_add_both(list, note_results, NULL), 0);
+    fail_with(d, PIRN_EDB);
+    expect_noted("PIRN_EDB PIRN_EDB @2");
+    pirn_deferred_release(list);
+}
+
+/* Goal: a deferred that stands in a list twice gives both entries its result, and its value is destroyed once.
+ * Method: three entries of one, fired before and after the list was made; and a failure. */
+Test(deferred_list, deferred_twice_in_a_list_gives_both_entries_its_result) {
+    run_body(body_twins);
+}
+
+static void body_twins_early(void) {
+    static const unsigned flags[] = {PIRN_LIST_FIRE_ON_ONE_RESULT, PIRN_LIST_FIRE_ON_ONE_FAILURE};
+    for (int i = 0; i < 2; i++) {
+        pirn_deferred *d = pirn_deferred_create(NULL, NULL), *never = pirn_deferred_create(NULL, NULL);
+        pirn_deferred *entries[] = {pirn_deferred_retain(never), pirn_deferred_retain(d), pirn_deferred_retain(d)};
+        pirn_deferred *list = pirn_deferred_list(entries, 3, flags[i] | PIRN_LIST_CONSUME_FAILURES);
+        (void)(i == 0 ? fire_number(d, 3) : fail_with(d, PIRN_EDB));
+        pirn_result out;
+        cr_assert_eq(pirn_await_take(list, &out, PIRN_NOW), i == 0 ? 0 : PIRN_EDB);
+        if (i == 0) {
+            cr_assert_eq(((pirn_deferred_results *)out.value)->index, 1, "the first of them");
+        }
+        pirn_deferred_release(d);
+        pirn_deferred_cancel(never);
+        pirn_deferred_release(never);
+        pirn_result_drop(&out);
+    }
+    cr_assert_eq(destroyed, 1);
+    for (int i = 0; i < 2; i++) {
+        pirn_deferred *d = pirn_deferred_create(NULL, NULL);
+        pirn_deferred *entries[] = {pirn_deferred_retain(d), pirn_deferred_retain(d)};
+        pirn_deferred *race = pirn_deferred_race(entries, 2);
+        (void)(i == 0 ? fire_number(d, 3) : fail_with(d, PIRN_EDB));
+        pirn_deferred_release(d);
+        pirn_result out;
+        cr_assert_eq(pirn_await_take(race, &out, PIRN_NOW), i == 0 ? 0 : PIRN_EDB);
+        pirn_result_drop(&out);
+    }
+    cr_assert_eq(destroyed, 2);
+    pirn_deferred *d = pirn_deferred_create(NULL, NULL);
+    pirn_deferred *entries[] = {d, pirn_deferred_retain(d)};
+    pirn_deferred *list = pirn_deferred_list(entries, 2, 0);
+    cr_assert_eq(pirn_deferred_cancel(list), 0);
+    pirn_result out;
+    cr_assert_eq(pirn_await_take(list, &out, PIRN_NOW), 0);
+    const pirn_deferred_results *results = out.value;
+    cr_assert(results->results[0].status == PIRN_ECANCELED && results->results[1].status == PIRN_ECANCELED);
+    pirn_result_drop(&out);
+}
+
+/* Goal: the same where the list fires early, in a race, and for a cancel.
+ * Method: success and failure of one that stands there twice. */
+Test(deferred_list, deferred_twice_decides_once) {
+    run_body(body_twins_early);
+}
+
+static void body_two_lists(void) {
+    for (int order = 0; order < 2; order++) {
+        destroyed = 0;
+        pirn_deferred *d = pirn_deferred_create(NULL, NULL);
+        pirn_deferred *one = pirn_deferred_retain(d), *two = pirn_deferred_retain(d), *three = pirn_deferred_retain(d);
+        pirn_deferred *lists[] = {pirn_deferred_list(&one, 1, 0), pirn_deferred_race(&two, 1),
+                                  pirn_deferred_list(&three, 1, 0)};
+        add(d, "after");
+        fire_number(d, 8);
+        expect_noted("after=8");
+        pirn_deferred_release(d);
+        for (int i = 0; i < 3; i++) {
+            pirn_result out;
+            cr_assert_eq(pirn_await_take(lists[order ? 2 - i : i], &out, PIRN_NOW), 0);
+            const pirn_deferred_results *results = out.value;
+            cr_assert_eq(results->results[0].value, number(8), "list %d", i);
+            cr_assert_eq(destroyed, 0);
+            pirn_result_drop(&out);
+        }
+        cr_assert_eq(destroyed, 1, "with the last of them");
+    }
+}
+
+/* Goal: a deferred that stands in several lists and races when it fires gives each its result, which lives until the
+ * last of them is destroyed. Method: destroy them in both orders. */
+Test(deferred_list, deferred_in_several_lists_gives_each_its_result) {
+    run_body(body_two_lists);
+}
+
+static void body_lent_is_not_moved(void) {
+    pirn_deferred *d = pirn_deferred_create(NULL, NULL);
+    pirn_deferred *entries[] = {pirn_deferred_retain(d), pirn_deferred_retain(d)};
+    pirn_deferred *list = pirn_deferred_list(entries, 2, 0), *target = pirn_deferred_create(NULL, NULL);
+    fire_number(d, 8);
+    cr_assert_eq(pirn_deferred_chain(pirn_deferred_retain(d), pirn_deferred_retain(target)), 0);
+    add(target, "target");
+    expect_noted("target=PIRN_EBUSY");
+    give_up(target);
+    pirn_deferred_release(list);
+    cr_assert_eq(destroyed, 0);
+    pirn_deferred_release(d);
+    cr_assert_eq(destroyed, 1);
+    d = pirn_deferred_create(NULL, NULL);
+    entries[0] = pirn_deferred_retain(d);
+    entries[1] = pirn_deferred_retain(d);
+    list = pirn_deferred_list(entries, 2, 0);
+    fire_number(d, 9);
+    pirn_deferred_release(list);
+    pirn_result out;
+    cr_assert_eq(pirn_await_take(d, &out, PIRN_NOW), 0, "nobody looks at it any more");
+    cr_assert(out.value == number(9) && out.drop);
+    pirn_result_drop(&out);
+    cr_assert_eq(destroyed, 2);
+}
+
+/* Goal: a value that entries of lists look at is not taken from them: PIRN_EBUSY; when they are gone, the last holder
+ * may take it. Method: chain it, and await_take it after the list's end. */
+Test(deferred_list, value_that_lists_look_at_stays_with_its_deferred) {
+    run_body(body_lent_is_not_moved);
+}
