@@ -109,3 +109,28 @@ Test(driver, turn_without_completions_rings_nobody, .init = setup, .fini = teard
     cr_assert_eq(pn_inbox_drain(&workers[1].driver.port.inbox), 2);
     cr_assert(delivered[0] == 0 && delivered[1] == 1);
 }
+
+/* Goal: workers get their completions in ascending order of their numbers: the message that stops a listener relies on
+ *       it, since it visits the workers from the last to the first.
+ * Method: completions for both, the second one's first; a set that watches both bells tells them in the order in which
+ *       they were written. */
+Test(driver, workers_are_served_in_ascending_order, .init = setup, .fini = teardown) {
+    pn_readiness set;
+    pn_ready_event events[PN_EVENTS_MAX];
+    cr_assert_eq(pn_readiness_init(&set), 0);
+    for (unsigned home = 0; home < WORKERS; home++) {
+        cr_assert_eq(pn_readiness_add_bell(&set, workers[home].driver.port.bell.fd, &workers[home]), 0);
+        pn_doorbell_sleep(&workers[home].driver.port.bell);
+    }
+    for (unsigned i = 0; i < WORKERS; i++) {
+        completions[i] = (completion){.message.deliver = deliver_at_home, .number = i};
+        pn_driver_hand_back(&reactor, WORKERS - 1 - i, &completions[i].message);
+    }
+    pn_driver_turn(&reactor, PIRN_NOW);
+    cr_assert_eq(pn_readiness_wait(&set, events, PIRN_NOW), WORKERS);
+    for (unsigned home = 0; home < WORKERS; home++) {
+        cr_assert(events[home].tag == &workers[home], "worker %u was not served in its place", home);
+        (void)pn_inbox_drain(&workers[home].driver.port.inbox);
+    }
+    pn_readiness_fini(&set);
+}
