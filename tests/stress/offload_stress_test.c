@@ -23,7 +23,7 @@ static void tell_the_end(void *arg) {
 
 static int cancel_at_the_end(void *arg) {
     (void)arg;
-    uint64_t rounds = pirn_test_count(20000, 3000);
+    uint64_t rounds = pirn_test_count(10000, 6000);
     for (uint64_t i = 0; i < rounds; i++) {
         atomic_store_explicit(&at_its_end, 0, memory_order_relaxed);
         pirn_deferred *job = pirn_offload(work, &at_its_end, tell_the_end);
@@ -33,7 +33,7 @@ static int cancel_at_the_end(void *arg) {
                 (void)sched_yield();
             }
         }
-        for (volatile unsigned pause = (unsigned)(i % 256) * 4; pause > 0; pause--) {
+        for (volatile unsigned pause = (unsigned)(i % 512) * 16; pause > 0; pause--) {
         }
         TEST_CHECK(pirn_deferred_cancel(job) == 0);
         int code = pirn_await(job, NULL, PIRN_FOREVER);
