@@ -61,9 +61,9 @@ static bool begin_report(pn_worker *worker) {
         return false;
     }
     if (judged_parked == 1) {
-        pn_warn("the only tasklet is parked and nothing can wake it:");
+        pn_tell("the only tasklet is parked and nothing can wake it:");
     } else {
-        pn_warn("all %u tasklets are parked and nothing can wake them:", judged_parked);
+        pn_tell("all %u tasklets are parked and nothing can wake them:", judged_parked);
     }
     return true;
 }

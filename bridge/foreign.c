@@ -287,7 +287,7 @@ typedef struct spawn {
     pn_message message;
     pirn_fn fn;
     void *arg;
-    const char *file;
+    const char *function, *file;
     int line;
     bool started; /* home */
 } spawn;
@@ -317,12 +317,7 @@ static int run_spawn(void *arg) {
 static void deliver_spawn(pn_message *message) {
     spawn *one = PN_CONTAINER_OF(message, spawn, message);
     pn_sched *sched = pn_sched_self();
-    char name[PN_NAME_BYTES];
-    snprintf(name, sizeof name, "%p", (void *)(uintptr_t)one->fn); /* what a tasklet without a name is called */
-    pirn_spawn_options options;
-    pirn_spawn_options_init(&options);
-    options.name = name;
-    pn_tasklet *tasklet = pn_tasklet_spawn(sched, &options, run_spawn, one, one->file, one->line);
+    pn_tasklet *tasklet = pn_tasklet_spawn(sched, NULL, run_spawn, one, one->file, one->line);
     if (!tasklet) {
         pn_report_error(sched, PIRN_ENOMEM, "no memory for the tasklet that a foreign thread started at %s:%d",
                         one->file, one->line);
@@ -330,6 +325,7 @@ static void deliver_spawn(pn_message *message) {
         pn_free(one);
         return;
     }
+    tasklet->function = one->function;
     one->cleanup = (pn_cleanup){.fn = end_spawn, .arg = one};
     tasklet->cleanups = &one->cleanup;
 }
@@ -344,12 +340,14 @@ static bool count_waiting(void) {
     return false;
 }
 
-int pirn_foreign_spawn_at(pirn_foreign *foreign, pirn_fn fn, void *arg, const char *file, int line) {
+int pirn_foreign_spawn_at(pirn_foreign *foreign, pirn_fn fn, void *arg, const char *function, const char *file,
+                          int line) {
     spawn *one = pn_malloc(sizeof *one);
     if (!one) {
         return PIRN_ENOMEM;
     }
-    *one = (spawn){.message.deliver = deliver_spawn, .fn = fn, .arg = arg, .file = file, .line = line};
+    *one = (spawn){
+        .message.deliver = deliver_spawn, .fn = fn, .arg = arg, .function = function, .file = file, .line = line};
     int error = PIRN_ECLOSED;
     if (enter(foreign->gate, OVER | NO_SPAWNS)) {
         error = count_waiting() ? 0 : PIRN_ELIMIT;

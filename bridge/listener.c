@@ -553,10 +553,9 @@ static bool is_stopping(pirn_listener *listener) {
 }
 
 void pirn_listener_close(pirn_listener *listener) {
-    if (!listener) {
+    if (!listener || pn_require_tasklet("pirn_listener_close") != 0) {
         return;
     }
-    PN_ASSERT(pn_current());
     pirn_shield_enter();
     lock_registry();
     bool taken = take_stop(listener);

@@ -15,6 +15,7 @@
 
 #include "alloc.h"
 #include "deferred.h"
+#include "failure.h"
 #include "foreign.h"
 #include "live.h"
 #include "offload_inside.h"
@@ -35,9 +36,7 @@ static void job_release(pn_job *given) {
 /* ---- the end of a job: ENDED, in no list ---- */
 
 static void drop_arg(const pirn_work *work) {
-    if (work->drop) {
-        work->drop(work->arg);
-    }
+    pn_value_drop(work->drop, work->arg);
 }
 
 /* It was withdrawn before it ran: its deferred fails by itself. Home. */

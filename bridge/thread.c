@@ -64,7 +64,9 @@ static void *run(void *arg) {
     pn_free(start);
     own_role = own.role;
     (void)pthread_setname_np(pthread_self(), own.name);
-    return own.main(own.arg);
+    void *result = own.main(own.arg);
+    pn_warn_flush();
+    return result;
 }
 
 /* The default, mostly 8 MiB, is memory in a process that locks its own: tasklets have stacks of their own, so workers

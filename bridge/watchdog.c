@@ -120,22 +120,22 @@ static void print_frame(unsigned number, uintptr_t address) {
     /* A return address may lie behind the end of the function that called last. */
     uintptr_t inside = number == 0 ? address : address - 1;
     if (!dladdr((void *)inside, &place) || !place.dli_fname) {
-        pn_warn("    #%u 0x%lx", number, (unsigned long)address);
+        pn_tell("    #%u 0x%lx", number, (unsigned long)address);
         return;
     }
     const char *file = pn_base_name(place.dli_fname);
     unsigned long offset = (unsigned long)(inside - (uintptr_t)place.dli_fbase);
     if (place.dli_sname) {
-        pn_warn("    #%u %s+0x%lx (%s+0x%lx)", number, place.dli_sname,
+        pn_tell("    #%u %s+0x%lx (%s+0x%lx)", number, place.dli_sname,
                 (unsigned long)(inside - (uintptr_t)place.dli_saddr), file, offset);
     } else {
-        pn_warn("    #%u %s+0x%lx", number, file, offset);
+        pn_tell("    #%u %s+0x%lx", number, file, offset);
     }
 }
 
 static void print_stack(const pn_stack_answer *answer) {
     if (!answer || answer->depth == 0) {
-        pn_warn("    its thread did not tell its stack");
+        pn_tell("    its thread did not tell its stack");
         return;
     }
     for (unsigned i = 0; i < answer->depth; i++) {
@@ -146,12 +146,12 @@ static void print_stack(const pn_stack_answer *answer) {
 static void print_line(const subject *at, const pn_tasklet *tasklet, long long for_ms) {
     char label[80];
     if (!at->worker) {
-        pn_warn("the reactor has been in one turn for %lld ms: a callback on its thread blocks", for_ms);
+        pn_tell("the reactor has been in one turn for %lld ms: a callback on its thread blocks", for_ms);
     } else if (!tasklet) {
-        pn_warn("a callback has run for %lld ms on worker %u: nothing else runs there", for_ms,
+        pn_tell("a callback has run for %lld ms on worker %u: nothing else runs there", for_ms,
                 at->worker->sched.options.id);
     } else {
-        pn_warn("tasklet %s has run for %lld ms on worker %u without a park or yield (spawned at %s:%u)%s",
+        pn_tell("tasklet %s has run for %lld ms on worker %u without a park or yield (spawned at %s:%u)%s",
                 pn_tasklet_label(tasklet, label, sizeof label), for_ms, at->worker->sched.options.id,
                 pn_base_name(tasklet->file), tasklet->line,
                 tasklet->cancelled && tasklet->shield == 0

@@ -202,5 +202,6 @@ void pn_worker_fini(pn_worker *worker) {
     (void)pn_inbox_drain(&worker->driver.port.inbox); /* messages to tasklets that are gone free themselves */
     pn_sched_fini(&worker->sched);
     pn_driver_fini(&worker->driver);
+    pn_warn_flush();
     self = NULL;
 }

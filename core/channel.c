@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "failure.h"
 #include "sched.h"
 
 /* ---- small questions ---- */
@@ -233,9 +234,7 @@ static bool lost_to_cancel(const pn_tasklet *tasklet, const pirn_case *done) {
     if (done->direction != PIRN_RECV || done->status != 0 || !tasklet->cancelled || tasklet->shield > 0) {
         return false;
     }
-    if (done->channel->drop) {
-        done->channel->drop(done->elem);
-    }
+    pn_value_drop(done->channel->drop, done->elem);
     return true;
 }
 

@@ -12,6 +12,7 @@
 
 #include "alloc.h"
 #include "channel.h"
+#include "failure.h"
 #include "sched.h"
 
 /* ---- life ---- */
@@ -80,9 +81,7 @@ void pn_channel_retain(pirn_channel *channel) {
 
 static void drop_buffered(pirn_channel *channel) {
     for (; channel->length > 0; channel->length--) {
-        if (channel->drop) {
-            channel->drop(channel->buffer + channel->first * channel->elem_bytes);
-        }
+        pn_value_drop(channel->drop, channel->buffer + channel->first * channel->elem_bytes);
         channel->first = (channel->first + 1) % channel->capacity;
     }
 }

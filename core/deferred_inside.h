@@ -114,11 +114,6 @@ int pn_deferred_require_home(const pirn_deferred *deferred, const char *call);
 
 /* The rest is the home's. */
 
-/* Callbacks run as if on the scheduler's own stack wherever they run, so that a wait in them is PIRN_ETHREAD, and a
- * switch out of them impossible: pn_current() is NULL between these two. enter returns what leave wants: they nest. */
-bool pn_callback_enter(void);
-void pn_callback_leave(bool outer);
-
 /* Append; runs it now when there is a result. */
 void pn_deferred_add_link(pirn_deferred *deferred, pn_link *link);
 

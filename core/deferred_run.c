@@ -22,19 +22,6 @@
 #include "deferred_inside.h"
 #include "failure.h"
 
-/* ---- where callbacks run ---- */
-
-bool pn_callback_enter(void) {
-    pn_sched *sched = pn_sched_self();
-    bool outer = sched->in_callback;
-    sched->in_callback = true;
-    return outer;
-}
-
-void pn_callback_leave(bool outer) {
-    pn_sched_self()->in_callback = outer;
-}
-
 /* ---- the result: published, borrowed, taken back ---- */
 
 static bool may_go_on(const pirn_deferred *d) {

@@ -62,7 +62,7 @@ static void cancel_job(pirn_deferred *deferred, void *context) {
     (void)pirn_cancel_pending(j->tasklet); /* not started: it ends at once, and the job with it */
 }
 
-static pirn_deferred *start_job(pirn_call_fn fn, void *arg, const char *file, int line) {
+static pirn_deferred *start_job(pirn_call_fn fn, void *arg, const char *function, const char *file, int line) {
     job *j = pn_calloc(1, sizeof *j);
     pirn_deferred *deferred = j ? pn_deferred_create_from(-1, cancel_job, j, file, line) : NULL;
     pn_ending ending = {.fn = end_job, .arg = j};
@@ -72,18 +72,20 @@ static pirn_deferred *start_job(pirn_call_fn fn, void *arg, const char *file, in
         pn_free(j);
         return NULL;
     }
+    tasklet->function = function;
     *j = (job){.fn = fn, .arg = arg, .deferred = pirn_deferred_retain(deferred), .tasklet = pn_tasklet_handle(tasklet)};
     deferred->patient = true;
     return deferred;
 }
 
-pirn_deferred *pirn_deferred_tasklet_from(pirn_call_fn fn, void *arg, const char *file, int line) {
+pirn_deferred *pirn_deferred_tasklet_from(pirn_call_fn fn, void *arg, const char *function, const char *file,
+                                          int line) {
     if (!pn_sched_self()) {
         pn_warn("pirn_deferred_tasklet() from %s, which is no worker: use pirn_foreign_spawn() there.",
                 pn_below ? pn_below->thread_role() : "a thread outside pirn_run()");
         return NULL;
     }
-    return start_job(fn, arg, file, line);
+    return start_job(fn, arg, function, file, line);
 }
 
 /* When the wait ends early, it has cancelled the tasklet: the function still uses its argument, which may stand on the
@@ -100,15 +102,15 @@ static int take_or_wait_for_end(pirn_deferred *deferred, pirn_result *out, pirn_
     return error;
 }
 
-int pirn_blocking_tasklet_from(pirn_call_fn fn, void *arg, pirn_result *out, pirn_time deadline, const char *file,
-                               int line) {
+int pirn_blocking_tasklet_from(pirn_call_fn fn, void *arg, pirn_result *out, pirn_time deadline, const char *function,
+                               const char *file, int line) {
     pirn_result result = {0};
     int error = pn_may_wait("pirn_blocking_tasklet", deadline);
     if (error == 0 && deadline == PIRN_NOW) {
         error = PIRN_EAGAIN; /* nothing was started that nobody could wait for */
     }
     if (error == 0) {
-        pirn_deferred *deferred = start_job(fn, arg, file, line);
+        pirn_deferred *deferred = start_job(fn, arg, function, file, line);
         error = deferred ? take_or_wait_for_end(deferred, &result, deadline) : PIRN_ENOMEM;
     }
     if (out) {

@@ -19,6 +19,8 @@
 
 #include "alloc.h"
 #include "hooks.h"
+#include "sched.h"
+#include "text.h"
 
 #define FAILURE_MESSAGE_MAX 200
 
@@ -128,9 +130,12 @@ static pirn_failure *make(int code, const char *file, int line, const char *func
 static pirn_failure *make_formatted(const char *file, int line, const char *function, int code, const char *format,
                                     va_list arguments) {
     PN_ASSERT(code < 0);
-    char message[FAILURE_MESSAGE_MAX + 2]; /* one byte more than is kept, to see whether a character was cut */
-    message[0] = '\0';
-    (void)vsnprintf(message, sizeof message, format, arguments);
+    char raw[FAILURE_MESSAGE_MAX + 2]; /* one byte more than is kept, to see whether a character was cut */
+    raw[0] = '\0';
+    (void)vsnprintf(raw, sizeof raw, format, arguments);
+    raw[whole_characters(raw, strlen(raw), FAILURE_MESSAGE_MAX)] = '\0';
+    char message[FAILURE_MESSAGE_MAX + 2];
+    (void)pn_text_clean(raw, message, sizeof message);
     return make(code, file, line, function, message);
 }
 
@@ -273,12 +278,18 @@ size_t pirn_failure_format(const pirn_failure *failure, char *text, size_t text_
 
 /* ---- results ---- */
 
+void pn_value_drop(pirn_drop_fn drop, void *value) {
+    if (drop) {
+        bool outer = pn_callback_enter();
+        drop(value);
+        pn_callback_leave(outer);
+    }
+}
+
 void pirn_result_drop(pirn_result *result) {
     pirn_result old = *result;
     *result = (pirn_result){0}; /* first: the destructor may look at what held the result */
-    if (old.drop) {
-        old.drop(old.value);
-    }
+    pn_value_drop(old.drop, old.value);
     pirn_failure_drop(old.failure);
 }
 

@@ -11,6 +11,9 @@
 /* The last component of a path, for lines: __FILE__ is as long as the build's folder. "?" for NULL. */
 const char *pn_base_name(const char *path);
 
+/* Destroy `value`; `drop` may be NULL. A wait in `drop` gives PIRN_ETHREAD, on whatever stack it runs. */
+void pn_value_drop(pirn_drop_fn drop, void *value);
+
 /* A positive status, which users' functions may leave by mistake, becomes a failure with PIRN_EFAILED that says so. */
 void pn_result_fail_positive(pirn_result *result);
 static inline void pn_result_refuse_positive(pirn_result *result) {

@@ -23,11 +23,7 @@ static void describe(const pn_tasklet *tasklet, pirn_tasklet_info *info) {
                                 .daemon = (tasklet->flags & PIRN_DAEMON) != 0,
                                 .since_ns = pirn_now() - tasklet->since};
     (void)pn_handle_label(pn_tasklet_handle(tasklet), info->label, sizeof info->label);
-    if (tasklet->name[0]) {
-        memcpy(info->name, tasklet->name, sizeof info->name);
-    } else {
-        snprintf(info->name, sizeof info->name, "%p", (void *)(uintptr_t)tasklet->fn);
-    }
+    (void)pn_tasklet_name(tasklet, info->name, sizeof info->name);
     snprintf(info->state, sizeof info->state, "%s", state_name(tasklet));
     if (tasklet->state == PN_PARKED) {
         (void)pn_waiter_describe(tasklet->waiter, info->waiting_on, sizeof info->waiting_on);

@@ -25,6 +25,7 @@
 #include "alloc.h"
 #include "call.h"
 #include "deferred_inside.h"
+#include "failure.h"
 
 #define PROCESSOR_QUEUE_DEFAULT   1024
 #define PROCESSOR_CONCURRENCY_MAX 4096
@@ -52,9 +53,7 @@ typedef struct call {
 
 /* Takes what `result` owns; `c` is gone afterwards. */
 static void answer(call *c, pirn_result *result) {
-    if (c->drop) {
-        c->drop(c->request);
-    }
+    pn_value_drop(c->drop, c->request);
     (void)pirn_deferred_settle(c->reply, result); /* to a caller that has given up: destroyed */
     pirn_deferred_release(c->reply);
     pn_free(c);
@@ -237,8 +236,8 @@ int pirn_processor_call(pirn_processor *processor, void *request, pirn_drop_fn d
     }
     if (error == 0) {
         error = pirn_await_take(reply, &result, deadline);
-    } else if (drop_request) {
-        drop_request(request);
+    } else {
+        pn_value_drop(drop_request, request);
     }
     if (out) {
         *out = result;
@@ -267,9 +266,7 @@ int pirn_processor_join(pirn_processor *processor, pirn_time deadline) {
     if (is_taker(processor, pirn_self())) {
         return PIRN_EDEADLK;
     }
-    if (!pn_sched_self()) {
-        pn_warn("pirn_processor_join() from %s: do this in a tasklet, started with pirn_foreign_spawn().",
-                pn_below ? pn_below->thread_role() : "a thread outside pirn_run()");
+    if (deadline != PIRN_NOW && pn_require_tasklet("pirn_processor_join") != 0) {
         return PIRN_ETHREAD;
     }
     pirn_processor_stop(processor);

@@ -64,7 +64,7 @@ typedef struct birth {
     const pirn_spawn_options *options;
     pirn_fn fn;
     void *arg;
-    const char *file;
+    const char *function, *file;
     int line;
     pirn_tasklet handle;
 } birth;
@@ -76,13 +76,16 @@ static void deliver_born(pn_message *message) {
 static void deliver_birth(pn_message *message) {
     birth *b = PN_CONTAINER_OF(message, birth, message);
     pn_tasklet *tasklet = pn_tasklet_spawn(pn_sched_self(), b->options, b->fn, b->arg, b->file, b->line);
+    if (tasklet) {
+        tasklet->function = b->function;
+    }
     b->handle = tasklet ? pn_tasklet_handle(tasklet) : (pirn_tasklet){0};
     b->message.deliver = deliver_born;
     pn_below->post(b->asker, &b->message);
 }
 
-pirn_tasklet pn_remote_spawn(unsigned home, const pirn_spawn_options *options, pirn_fn fn, void *arg, const char *file,
-                             int line) {
+pirn_tasklet pn_remote_spawn(unsigned home, const pirn_spawn_options *options, pirn_fn fn, void *arg,
+                             const char *function, const char *file, int line) {
     if (!pn_current()) {
         pn_warn("pirn_spawn_with() for another worker from a callback: only a tasklet can wait for its answer.");
         return (pirn_tasklet){0};
@@ -95,6 +98,7 @@ pirn_tasklet pn_remote_spawn(unsigned home, const pirn_spawn_options *options, p
                .options = options,
                .fn = fn,
                .arg = arg,
+               .function = function,
                .file = file,
                .line = line};
     pirn_shield_enter();

@@ -42,7 +42,7 @@ static bool belongs(const pn_tasklet *tasklet, pirn_time older_than) {
 static void print_one(const pn_tasklet *tasklet, pirn_time now) {
     char label[64], waits_on[96];
     int64_t tenths = (int64_t)(now - tasklet->since) * 10 / PIRN_SECOND;
-    pn_warn("  tasklet %s waits for %s, for %" PRId64 ".%d s now (spawned at %s:%u)",
+    pn_tell("  tasklet %s waits for %s, for %" PRId64 ".%d s now (spawned at %s:%u)",
             pn_tasklet_label(tasklet, label, sizeof label),
             pn_waiter_describe(tasklet->waiter, waits_on, sizeof waits_on), tenths / 10, (int)(tenths % 10),
             pn_base_name(tasklet->file), tasklet->line);
@@ -101,7 +101,7 @@ static unsigned collect_groups(const pn_sched *sched, pirn_time older_than, stuc
 static void print_group(const pn_sched *sched, pirn_time older_than, const group *told, stuck_report *report) {
     char waits_on[96];
     unsigned left = told->size;
-    pn_warn("%u tasklet%s parked on %s for over %" PRId64 " s, without a deadline:", told->size,
+    pn_tell("%u tasklet%s parked on %s for over %" PRId64 " s, without a deadline:", told->size,
             told->size == 1 ? " is" : "s are", pn_waiter_describe(told->first, waits_on, sizeof waits_on),
             (int64_t)(sched->clock - older_than) / PIRN_SECOND);
     PN_LIST_EACH(&sched->all, node) {
@@ -116,7 +116,7 @@ static void print_group(const pn_sched *sched, pirn_time older_than, const group
         }
     }
     if (left > 0) {
-        pn_warn("  and %u more", left);
+        pn_tell("  and %u more", left);
     }
 }
 
@@ -137,10 +137,10 @@ static unsigned report_stuck(pn_sched *sched, pirn_time older_than) {
     }
     mark_reported(sched, older_than);
     if (report.ungrouped > 0) {
-        pn_warn("and %u tasklets on other objects", report.ungrouped);
+        pn_tell("and %u tasklets on other objects", report.ungrouped);
     }
     if (found > 0) {
-        pn_warn("  Give such a wait a deadline, or spawn a tasklet that is to wait for ever with PIRN_DAEMON.");
+        pn_tell("  Give such a wait a deadline, or spawn a tasklet that is to wait for ever with PIRN_DAEMON.");
     }
     return found;
 }
@@ -161,7 +161,7 @@ unsigned pn_report_parked(pn_sched *sched, pirn_time older_than, bool quiet) {
         }
     }
     if (!quiet && found > PN_REPORT_LINES_MAX) {
-        pn_warn("  and %u more", found - PN_REPORT_LINES_MAX);
+        pn_tell("  and %u more", found - PN_REPORT_LINES_MAX);
     }
     return found;
 }

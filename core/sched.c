@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "text.h"
+
 /* Tasklets never leave their thread, so a compiler that keeps this variable's address across a switch is right to. */
 static _Thread_local pn_sched *self;
 
@@ -30,13 +32,28 @@ pn_tasklet *pn_current(void) {
     return self && !self->in_callback ? self->current : NULL;
 }
 
+bool pn_callback_enter(void) {
+    bool outer = self && self->in_callback;
+    if (self) {
+        self->in_callback = true;
+    }
+    return outer;
+}
+
+void pn_callback_leave(bool outer) {
+    if (self) {
+        self->in_callback = outer;
+    }
+}
+
 static bool describe_running(pn_overflow_subject *subject) {
     pn_tasklet *current = self ? self->current : NULL;
     if (!current) {
         return false;
     }
-    *subject =
-        (pn_overflow_subject){.id = pn_tasklet_handle(current).id, .name = current->name, .stack = &current->stack};
+    *subject = (pn_overflow_subject){.id = pn_tasklet_handle(current).id,
+                                     .name = current->name[0] ? current->name : pn_tasklet_function(current),
+                                     .stack = &current->stack};
     return true;
 }
 
@@ -255,17 +272,22 @@ void pn_sched_run(pn_sched *sched) {
 /* ---- unhandled errors ---- */
 
 void pn_report_error(pn_sched *sched, int code, const char *format, ...) {
-    char text[512];
+    char raw[512], text[512];
+    raw[0] = '\0';
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    vsnprintf(raw, sizeof raw, format, arguments);
     va_end(arguments);
+    (void)pn_text_clean(raw, text, sizeof text);
     if (sched) {
         sched->counts.failed++;
     }
     if (sched && sched->options.on_error) {
+        /* Its tasklet is at its end, or a deferred is: nothing here may wait. */
+        bool outer = pn_callback_enter();
         sched->options.on_error(sched->options.on_error_context, code, text);
+        pn_callback_leave(outer);
     } else {
-        pn_warn("%s", text);
+        pn_warn_as(format, text);
     }
 }

@@ -73,6 +73,13 @@ pn_sched *pn_sched_self(void);
  * switch. */
 pn_tasklet *pn_current(void);
 
+/* User functions that must not wait (callbacks of deferreds, cancellers, error handlers, destructors of values) run
+ * between these two as if on the scheduler's own stack, on whatever stack they are: pn_current() is NULL there, so that
+ * a wait gives PIRN_ETHREAD and a switch is impossible. enter returns what leave wants: they nest. No-ops on a thread
+ * without a scheduler. */
+bool pn_callback_enter(void);
+void pn_callback_leave(bool outer);
+
 int pn_sched_init(pn_sched *sched, const pn_sched_options *options); /* on the owner thread; 0 or PIRN_ENOMEM */
 void pn_sched_fini(pn_sched *sched);                                 /* all tasklets must have ended            */
 

@@ -23,6 +23,7 @@
 
 #include "hooks.h"
 #include "reserve.h"
+#include "text.h"
 
 enum {
     /* The kernel's frame alone can be 12 KiB (wide registers), a sanitizer's report some 64 KiB. Untouched, it costs
@@ -76,7 +77,9 @@ static void add_subject(line *out, const pn_overflow_subject *subject) {
     add_number(out, (subject->id >> 32 & 0xffffffu) + 1, 10);
     if (subject->name && subject->name[0]) {
         add_text(out, " \"");
-        add_text(out, subject->name);
+        char clean[128]; /* of a name of 31 bytes, or of a function */
+        (void)pn_text_clean(subject->name, clean, sizeof clean);
+        add_text(out, clean);
         add_text(out, "\"");
     }
 }

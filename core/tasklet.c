@@ -107,6 +107,7 @@ static pn_tasklet *take_record(pn_sched *sched) {
     tasklet->joiner = NULL;
     tasklet->remote_joiner = NULL;
     tasklet->local = NULL;
+    tasklet->function = NULL;
     tasklet->name[0] = '\0';
     return tasklet;
 }
@@ -127,13 +128,9 @@ const char *pn_handle_label(pirn_tasklet handle, char *text, size_t text_bytes) 
 }
 
 const char *pn_tasklet_label(const pn_tasklet *tasklet, char *text, size_t text_bytes) {
-    char number[PN_LABEL_BYTES];
+    char number[PN_LABEL_BYTES], name[80];
     (void)pn_handle_label(pn_tasklet_handle(tasklet), number, sizeof number);
-    if (tasklet->name[0]) {
-        snprintf(text, text_bytes, "%s \"%s\"", number, tasklet->name);
-    } else {
-        snprintf(text, text_bytes, "%s \"%p\"", number, (void *)(uintptr_t)tasklet->fn);
-    }
+    snprintf(text, text_bytes, "%s \"%s\"", number, pn_tasklet_name(tasklet, name, sizeof name));
     return text;
 }
 

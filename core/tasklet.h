@@ -55,6 +55,7 @@ struct pn_tasklet {
     int strike;    /* thrown code that is due; 0: none                                          */
     int result;
     const char *file;
+    const char *function; /* as the caller of the spawn wrote it; NULL: not told                         */
     pirn_fn fn;
     void *arg;
     pn_waiter *joiner; /* a tasklet of this home that joins                                          */
@@ -96,8 +97,8 @@ void pn_tasklet_entry(void);
 void pn_tasklet_slabs_free(pn_sched *sched);
 
 /* Work for another home (core/remote.c): the calls below with the home somewhere else. */
-pirn_tasklet pn_remote_spawn(unsigned home, const pirn_spawn_options *options, pirn_fn fn, void *arg, const char *file,
-                             int line);
+pirn_tasklet pn_remote_spawn(unsigned home, const pirn_spawn_options *options, pirn_fn fn, void *arg,
+                             const char *function, const char *file, int line);
 int pn_remote_strike(pirn_tasklet handle, int code, bool sticky);
 int pn_remote_release(pirn_tasklet handle);
 int pn_remote_join(pirn_tasklet handle, int *result, pirn_time deadline);
@@ -116,6 +117,13 @@ void pn_tasklet_free(pn_tasklet *tasklet);
 /* How lines and pages spell a tasklet: worker.slot, "0.2". `text` is returned. */
 #define PN_LABEL_BYTES 24
 const char *pn_handle_label(pirn_tasklet handle, char *text, size_t text_bytes);
+
+/* Its name, or what it runs: the function's symbol where the linker knows one, else the word in the call that spawned
+ * it, else "fn at file.c:12". Home, or on a copy. `text` is returned. */
+const char *pn_tasklet_name(const pn_tasklet *tasklet, char *text, size_t text_bytes);
+
+/* The word that pirn_spawn's caller wrote for the function, NULL when it is no plain name. Signal-safe. */
+const char *pn_tasklet_function(const pn_tasklet *tasklet);
 
 /* "0.44 \"chat\"": for lines. `text` is returned. */
 const char *pn_tasklet_label(const pn_tasklet *tasklet, char *text, size_t text_bytes);

@@ -29,10 +29,18 @@ void pirn_spawn_options_init(pirn_spawn_options *options) {
     *options = (pirn_spawn_options){.home = -1};
 }
 
-pirn_tasklet pirn_spawn_at(pirn_fn fn, void *arg, const char *file, int line) {
+static pirn_tasklet handle_of_new(pn_tasklet *tasklet, const char *function) {
+    if (!tasklet) {
+        return (pirn_tasklet){0};
+    }
+    tasklet->function = function;
+    return pn_tasklet_handle(tasklet);
+}
+
+pirn_tasklet pirn_spawn_at(pirn_fn fn, void *arg, const char *function, const char *file, int line) {
     pn_sched *sched = require_worker("pirn_spawn");
     pn_tasklet *tasklet = sched && fn ? pn_tasklet_spawn(sched, NULL, fn, arg, file, line) : NULL;
-    return tasklet ? pn_tasklet_handle(tasklet) : (pirn_tasklet){0};
+    return handle_of_new(tasklet, function);
 }
 
 static bool spawn_options_valid(const pirn_spawn_options *options) {
@@ -43,16 +51,16 @@ static bool spawn_options_valid(const pirn_spawn_options *options) {
            options->home < (int)pn_below->worker_count();
 }
 
-pirn_tasklet pirn_spawn_with_at(const pirn_spawn_options *options, pirn_fn fn, void *arg, const char *file, int line) {
+pirn_tasklet pirn_spawn_with_at(const pirn_spawn_options *options, pirn_fn fn, void *arg, const char *function,
+                                const char *file, int line) {
     pn_sched *sched = require_worker("pirn_spawn_with");
     if (!sched || !fn || !options || !spawn_options_valid(options)) {
         return (pirn_tasklet){0};
     }
     if (options->home >= 0 && (unsigned)options->home != sched->options.id) {
-        return pn_remote_spawn((unsigned)options->home, options, fn, arg, file, line);
+        return pn_remote_spawn((unsigned)options->home, options, fn, arg, function, file, line);
     }
-    pn_tasklet *tasklet = pn_tasklet_spawn(sched, options, fn, arg, file, line);
-    return tasklet ? pn_tasklet_handle(tasklet) : (pirn_tasklet){0};
+    return handle_of_new(pn_tasklet_spawn(sched, options, fn, arg, file, line), function);
 }
 
 /* ---- sleep ---- */
@@ -273,7 +281,8 @@ void pirn_set_name(const char *name) {
 const char *pirn_name(void) {
     pn_tasklet *current = pn_current();
     if (current) {
-        return current->name[0] ? current->name : "tasklet";
+        const char *function = pn_tasklet_function(current);
+        return current->name[0] ? current->name : function ? function : "tasklet";
     }
     return pn_below ? pn_below->thread_role() : "a thread";
 }

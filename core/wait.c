@@ -180,20 +180,26 @@ static int take_strike(pn_tasklet *tasklet) {
     return PIRN_ECANCELED;
 }
 
+int pn_require_tasklet(const char *call) {
+    if (PN_LIKELY(pn_current() != NULL)) {
+        return 0;
+    }
+    bool worker = pn_sched_self() != NULL;
+    const char *role = worker ? "a callback on a worker" : pn_below ? pn_below->thread_role() : "a thread";
+    char text[256];
+    snprintf(text, sizeof text, "%s() would stop %s: only a tasklet can wait. %s", call, role,
+             worker ? "Chain with pirn_deferred_add_callbacks(), or start a tasklet with pirn_spawn()."
+                    : "Start one with pirn_foreign_spawn(), or send to one with pirn_post().");
+    pn_warn_as(call, text);
+    return PIRN_ETHREAD;
+}
+
 int pn_may_wait(const char *call, pirn_time deadline) {
     if (deadline == PIRN_NOW) {
         return 0;
     }
-    pn_tasklet *current = pn_current();
-    if (PN_UNLIKELY(!current)) {
-        bool worker = pn_sched_self() != NULL;
-        const char *role = worker ? "a callback on a worker" : pn_below ? pn_below->thread_role() : "a thread";
-        pn_warn("%s() would stop %s: only a tasklet can wait. %s", call, role,
-                worker ? "Chain with pirn_deferred_add_callbacks(), or start a tasklet with pirn_spawn()."
-                       : "Start one with pirn_foreign_spawn(), or send to one with pirn_post().");
-        return PIRN_ETHREAD;
-    }
-    return take_strike(current);
+    int error = pn_require_tasklet(call);
+    return error != 0 ? error : take_strike(pn_current());
 }
 
 static void park_until(pn_waiter *waiter, pirn_time deadline) {

@@ -82,6 +82,8 @@ int pn_wait(pn_waiter *waiter, pirn_time deadline, uint32_t *clause);
  * this consumes); PIRN_ETHREAD with one line naming `call` and what to use instead when no tasklet runs here. With
  * `deadline` PIRN_NOW the call will not park: always 0 (clean-up code of a cancelled tasklet may still try). */
 int pn_may_wait(const char *call, pirn_time deadline);
+/* The same for a call that is shielded and has no deadline: 0, or PIRN_ETHREAD with the line. */
+int pn_require_tasklet(const char *call);
 
 /* A peer's claim of an open waiter with PN_DONE + clause. True: the caller must fill in results, then
  * pn_waiter_ready(). Owner of the object the clause stands in (lock held, if it has one). */

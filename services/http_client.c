@@ -10,12 +10,14 @@
 #include <pirn/http.h>
 #include <pirn/tasklet.h>
 
+#include "wait.h"
+
 int pirn_http_get(const char *url, pirn_http_page **page, char *error, size_t error_bytes, pirn_time deadline) {
     *page = NULL;
     if (error && error_bytes > 0) {
         error[0] = '\0';
     }
-    if (pirn_self().id == 0) {
+    if (pn_require_tasklet("pirn_http_get") != 0) {
         return PIRN_ETHREAD;
     }
     pirn_deferred *fetching = pirn_http_fetch(url, NULL);

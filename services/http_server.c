@@ -22,6 +22,7 @@
 #include "alloc.h"
 #include "base.h"
 #include "listener.h"
+#include "wait.h"
 
 /* How often the closer says that cancelled requests still run. */
 #define STUCK_LINE_NS (5 * PIRN_SECOND)
@@ -267,7 +268,7 @@ static void drain(pirn_http_server *server, pirn_time deadline) {
 }
 
 void pirn_http_server_close(pirn_http_server *server, pirn_time deadline) {
-    if (!server) {
+    if (!server || (server->serving && pn_require_tasklet("pirn_http_server_close") != 0)) {
         return;
     }
     if (server->serving) {

@@ -280,7 +280,7 @@ static void close_slot(pn_sql_slot *slot) {
 }
 
 void pirn_sql_close(pirn_sql_pool *pool) {
-    if (!pool) {
+    if (!pool || pn_require_tasklet("pirn_sql_close") != 0) {
         return;
     }
     pthread_mutex_lock(&pool->lock);

@@ -15,6 +15,7 @@
 #include <pirn/tasklet.h>
 
 #include "alloc.h"
+#include "failure.h"
 #include "sched.h"
 
 /* A commit waits for other jobs at most busy_ns / 4, and at most so long, to empty the log. */
@@ -123,9 +124,7 @@ int pirn_sql_step(pirn_sql_connection *connection, const char *sql, const pirn_s
 static void destroy(void *arg) {
     job *self = arg;
     pn_sql_slot *slot = self->slot;
-    if (self->drop) {
-        self->drop(self->arg);
-    }
+    pn_value_drop(self->drop, self->arg);
     pn_free(self);
     if (slot) {
         pn_sql_release(slot);
@@ -254,9 +253,7 @@ int pirn_sql_transaction(pirn_sql_pool *pool, pirn_sql_body body, void *arg, pir
     int status = pn_may_wait("pirn_sql_transaction", deadline);
     job *self = status ? NULL : pn_calloc(1, sizeof *self);
     if (!self) {
-        if (drop) {
-            drop(arg);
-        }
+        pn_value_drop(drop, arg);
         return status ? status : PIRN_ENOMEM;
     }
     self->run = run_transaction;

@@ -96,7 +96,8 @@ typedef void (*pirn_drop_fn)(void *value);
 typedef struct pirn_failure pirn_failure;
 
 /* Make a failure here. Parks: no. Thread: any. Args: `code` is negative (checked: another aborts); the message is
- * formatted, and cut at 200 bytes, not inside a UTF-8 character. Owns: the result is the caller's; `file` and
+ * formatted, its bytes that could steer a terminal are written as \xHH, and it is cut at 200 bytes, not inside a UTF-8
+ * character. Owns: the result is the caller's; `file` and
  * `function` are kept as they are: literals. Returns: NULL only when there is no memory. Answers to Failure(). */
 #define pirn_failure_make(code, ...) pirn_failure_make_at(__FILE__, __LINE__, __func__, (code), __VA_ARGS__)
 PIRN_API pirn_failure *pirn_failure_make_at(const char *file, int line, const char *function, int code,

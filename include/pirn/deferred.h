@@ -174,8 +174,9 @@ typedef int (*pirn_call_fn)(void *arg, pirn_result *out);
  * `fn` that ended without learning of the cancel is destroyed, and the deferred fails with PIRN_ECANCELED. Parks: no.
  * Thread: a worker's. Owns: `arg` passes to `fn` as it is; the caller has one hold. Returns: NULL when there is no
  * memory, or no worker here (a line is on stderr); then `fn` never runs. Answers to the seeds' deferred_tasklet. */
-#define pirn_deferred_tasklet(fn, arg) pirn_deferred_tasklet_from((fn), (arg), __FILE__, __LINE__)
-PIRN_API pirn_deferred *pirn_deferred_tasklet_from(pirn_call_fn fn, void *arg, const char *file, int line);
+#define pirn_deferred_tasklet(fn, arg) pirn_deferred_tasklet_from((fn), (arg), #fn, __FILE__, __LINE__)
+PIRN_API pirn_deferred *pirn_deferred_tasklet_from(pirn_call_fn fn, void *arg, const char *function, const char *file,
+                                                   int line);
 
 /* Run `fn(arg)` in a new tasklet and wait for it. `fn` has always ended when this returns, so `arg` may stand on the
  * caller's stack: when the wait ends early, the tasklet is cancelled and waited for, without a limit and shielded from
@@ -184,9 +185,9 @@ PIRN_API pirn_deferred *pirn_deferred_tasklet_from(pirn_call_fn fn, void *arg, c
  * codes: nothing was started (so always with PIRN_NOW), or the wait ended early, and the late result was destroyed. The
  * one exception: after PIRN_EDEADLK, in main only, `fn` may still be parked. Answers to the seeds' blocking_tasklet. */
 #define pirn_blocking_tasklet(fn, arg, out, deadline)                                                                  \
-    pirn_blocking_tasklet_from((fn), (arg), (out), (deadline), __FILE__, __LINE__)
+    pirn_blocking_tasklet_from((fn), (arg), (out), (deadline), #fn, __FILE__, __LINE__)
 PIRN_API int pirn_blocking_tasklet_from(pirn_call_fn fn, void *arg, pirn_result *out, pirn_time deadline,
-                                        const char *file, int line);
+                                        const char *function, const char *file, int line);
 
 #ifdef __cplusplus
 }

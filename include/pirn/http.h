@@ -81,7 +81,8 @@ PIRN_API int pirn_http_serve(pirn_http_server *server, pirn_listener *listener);
 
 /* Stop accepting, close idle connections, answer what is under way with `Connection: close`, wait for it until
  * `deadline`, cancel the rest, and free server and listener. Parks: yes, until the last connection has ended; ignores
- * cancellation. Thread: a tasklet, none of this server's handlers. Args: NULL is allowed. */
+ * cancellation. Thread: a tasklet, none of this server's handlers; elsewhere it does nothing, and a line is on stderr.
+ * Args: NULL is allowed. */
 PIRN_API void pirn_http_server_close(pirn_http_server *server, pirn_time deadline);
 
 /* Connections open now, for drains and tests: a snapshot. Parks: no. Thread: any. */

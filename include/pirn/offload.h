@@ -86,8 +86,9 @@ PIRN_API int pirn_post(pirn_foreign *foreign, pirn_channel *channel, const void 
 /* Start a detached tasklet on the least loaded worker. Parks: no. Thread: any. Owns: on 0 `arg` passes to `fn` as it
  * is; else it stays the caller's. Without memory for the tasklet there `fn` never runs, which is reported. Returns: 0;
  * PIRN_ENOMEM; PIRN_ELIMIT (65,536 such tasklets wait for their first turn); PIRN_ECLOSED (main has returned). */
-#define pirn_foreign_spawn(foreign, fn, arg) pirn_foreign_spawn_at((foreign), (fn), (arg), __FILE__, __LINE__)
-PIRN_API int pirn_foreign_spawn_at(pirn_foreign *foreign, pirn_fn fn, void *arg, const char *file, int line);
+#define pirn_foreign_spawn(foreign, fn, arg) pirn_foreign_spawn_at((foreign), (fn), (arg), #fn, __FILE__, __LINE__)
+PIRN_API int pirn_foreign_spawn_at(pirn_foreign *foreign, pirn_fn fn, void *arg, const char *function, const char *file,
+                                   int line);
 
 #ifdef __cplusplus
 }

@@ -96,8 +96,8 @@ PIRN_API int pirn_serve(pirn_listener *listener, const char *name, pirn_connecti
 
 /* Stop accepting and free the listener; its connections go on. Clients that had connected before are still accepted,
  * above `connections_max` too: none is reset. Parks: until no performer can still start a connection; ignores
- * cancellation. Thread: a tasklet (checked: elsewhere it aborts). Args: NULL is allowed. Answers to
- * Port.stopListening. */
+ * cancellation. Thread: a tasklet; elsewhere it does nothing, and a line is on stderr. Args: NULL is allowed. Answers
+ * to Port.stopListening. */
 PIRN_API void pirn_listener_close(pirn_listener *listener);
 
 /* ---- other people's descriptors: bridge/socket.c ---- */

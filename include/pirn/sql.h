@@ -71,7 +71,8 @@ PIRN_API int pirn_sql_open(const char *path, const pirn_sql_options *options, pi
                            size_t error_bytes);
 
 /* Refuse new queries, interrupt those that run, close all connections and free the pool. Parks: yes, until they are
- * closed; ignores cancellation. Thread: a tasklet. Args: NULL is allowed. */
+ * closed; ignores cancellation. Thread: a tasklet; elsewhere it does nothing, and a line is on stderr. Args: NULL is
+ * allowed. */
 PIRN_API void pirn_sql_close(pirn_sql_pool *pool);
 
 /* Connections that are idle now, and tasklets that wait for one: snapshots. Parks: no. Thread: any. */

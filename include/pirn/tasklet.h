@@ -31,7 +31,7 @@ enum pirn_spawn_flags {
 };
 
 typedef struct pirn_spawn_options {
-    const char *name;   /* copied, cut at 31 bytes; NULL: the function's address                      */
+    const char *name;   /* copied, cut at 31 bytes; NULL: the function's name                         */
     size_t stack_bytes; /* 0: the runtime's                                                           */
     unsigned flags;     /* enum pirn_spawn_flags                                                      */
     /* a worker's number; -1: the spawner's. Zeroed options mean worker 0: use pirn_spawn_options_init */
@@ -46,16 +46,16 @@ PIRN_API void pirn_spawn_options_init(pirn_spawn_options *options);
  * {0} when there is no memory, no `fn`, or no worker here (a line on stderr says which call to use). Its stack is taken
  * at its first turn: without memory for one it ends there with PIRN_ENOMEM and `fn` never runs, which a join gives, or
  * a report tells. Answers to stackless.tasklet(f)(arg). */
-PIRN_API pirn_tasklet pirn_spawn_at(pirn_fn fn, void *arg, const char *file, int line);
-#define pirn_spawn(fn, arg) pirn_spawn_at((fn), (arg), __FILE__, __LINE__)
+PIRN_API pirn_tasklet pirn_spawn_at(pirn_fn fn, void *arg, const char *function, const char *file, int line);
+#define pirn_spawn(fn, arg) pirn_spawn_at((fn), (arg), #fn, __FILE__, __LINE__)
 
 /* The same, with options. Parks: only with another worker as home, until that worker has made it, for its handle names
  * a slot there; ignores cancellation. Thread: a worker's; with another worker as home, a tasklet. Args: `stack_bytes`
  * 16,384 to 64 MiB; `options` are copied. Returns: as pirn_spawn; {0} also for options out of range, NULL ones, and
  * another home in a callback (a line is on stderr). */
-PIRN_API pirn_tasklet pirn_spawn_with_at(const pirn_spawn_options *options, pirn_fn fn, void *arg, const char *file,
-                                         int line);
-#define pirn_spawn_with(options, fn, arg) pirn_spawn_with_at((options), (fn), (arg), __FILE__, __LINE__)
+PIRN_API pirn_tasklet pirn_spawn_with_at(const pirn_spawn_options *options, pirn_fn fn, void *arg, const char *function,
+                                         const char *file, int line);
+#define pirn_spawn_with(options, fn, arg) pirn_spawn_with_at((options), (fn), (arg), #fn, __FILE__, __LINE__)
 
 /* The calling tasklet. Parks: no. Thread: any. Returns: {0} outside of one and in a callback. Answers to
  * stackless.getcurrent(). */
@@ -130,8 +130,9 @@ PIRN_API int pirn_on_exit(void (*fn)(void *arg), void *arg);
  * changes nothing. */
 PIRN_API void pirn_set_name(const char *name);
 
-/* The name of the calling tasklet, "tasklet" when it has none. Parks: no. Thread: any. Owns: borrowed, valid until the
- * tasklet's end; a new name takes its place. Returns: outside a tasklet the thread's role, as "the reactor thread". */
+/* The name of the calling tasklet, its function's when it has none, "tasklet" when that is not known. Parks: no.
+ * Thread: any. Owns: borrowed, valid until the tasklet's end; a new name takes its place. Returns: outside a tasklet
+ * the thread's role, as "the reactor thread". */
 PIRN_API const char *pirn_name(void);
 
 /* One slot for the user, inherited by nobody. Parks: no. Thread: any. Returns: NULL outside a tasklet, where setting is

@@ -7,32 +7,6 @@
 
 #include "modes.h"
 
-/* Run `body` in a child with its stderr caught in `text`; returns the child's exit code. */
-static int run_child(int (*body)(const test_mode *mode), const test_mode *mode, char *text, size_t text_bytes) {
-    int ends[2];
-    cr_assert(pipe(ends) == 0);
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(ends[1], STDERR_FILENO);
-        close(ends[0]);
-        close(ends[1]);
-        _exit(body(mode));
-    }
-    close(ends[1]);
-    size_t length = 0;
-    ssize_t count;
-    while ((count = read(ends[0], text + length, text_bytes - 1 - length)) > 0) {
-        length += (size_t)count;
-    }
-    text[length] = '\0';
-    close(ends[0]);
-    int status;
-    cr_assert(waitpid(child, &status, 0) == child);
-    cr_assert(WIFEXITED(status), "the child died: %s", text);
-    return WEXITSTATUS(status);
-}
-
 static int wait_on(void *arg) {
     char byte;
     (void)pirn_recv(arg, &byte, PIRN_FOREVER);
@@ -77,7 +51,7 @@ Test(deadlock, total_is_reported_and_main_gets_edeadlk) {
      * Method: main and two tasklets, on both workers, receive where nobody sends; the lines are read. */
     for (size_t i = 0; i < TEST_MODES; i++) {
         char text[4096];
-        cr_assert(run_child(total, &test_modes[i], text, sizeof text) == 3, "%s: %s", test_modes[i].name, text);
+        cr_assert(test_run_child(total, &test_modes[i], text, sizeof text) == 3, "%s: %s", test_modes[i].name, text);
         cr_assert(strstr(text, "all 3 tasklets are parked and nothing can wake them"), "%s", text);
         cr_assert(strstr(text, "\"weaver\" waits for receive on the void"), "%s", text);
         cr_assert(strstr(text, "\"spinner\" waits for receive on the void"), "%s", text);
@@ -122,7 +96,7 @@ Test(deadlock, open_foreign_handle_is_hope) {
      * Method: a thread posts after a while, closes its handle, and main waits once more. */
     for (size_t i = 0; i < TEST_MODES; i++) {
         char text[4096];
-        cr_assert(run_child(foreign, &test_modes[i], text, sizeof text) == 3, "%s: %s", test_modes[i].name, text);
+        cr_assert(test_run_child(foreign, &test_modes[i], text, sizeof text) == 3, "%s: %s", test_modes[i].name, text);
         char *first = strstr(text, "nothing can wake");
         cr_assert(first && !strstr(first + 1, "nothing can wake"), "%s", text);
     }
@@ -214,7 +188,7 @@ Test(deadlock, last_hope_that_ends_in_silence_is_noticed) {
     for (size_t i = 0; i < TEST_MODES; i++) {
         enum { TEXT_BYTES = 1 << 20 };
         char *text = malloc(TEXT_BYTES);
-        cr_assert(run_child(hopeless, &test_modes[i], text, TEXT_BYTES) == 3, "%s: %s", test_modes[i].name, text);
+        cr_assert(test_run_child(hopeless, &test_modes[i], text, TEXT_BYTES) == 3, "%s: %s", test_modes[i].name, text);
         free(text);
     }
 }
@@ -319,7 +293,8 @@ Test(deadlock, paused_deferred_is_no_hope_when_its_result_has_come) {
      * Method: pause, let it arrive, release; then main waits in vain, and hears so. */
     for (size_t i = 0; i < TEST_MODES; i++) {
         char text[4096];
-        cr_assert(run_child(pause_both, &test_modes[i], text, sizeof text) == 3, "%s: %s", test_modes[i].name, text);
+        cr_assert(test_run_child(pause_both, &test_modes[i], text, sizeof text) == 3, "%s: %s", test_modes[i].name,
+                  text);
     }
 }
 
@@ -360,7 +335,7 @@ Test(deadlock, partial_is_reported_once_and_grouped) {
      * Method: stuck_warn_ns 50 ms, two stuck receivers, main sleeping 300 ms in short naps. */
     for (size_t i = 0; i < TEST_MODES; i++) {
         char text[4096];
-        cr_assert(run_child(partial, &test_modes[i], text, sizeof text) == 3, "%s: %s", test_modes[i].name, text);
+        cr_assert(test_run_child(partial, &test_modes[i], text, sizeof text) == 3, "%s: %s", test_modes[i].name, text);
         cr_assert(count_of(text, "2 tasklets are parked on receive on loom") == 1, "%s", text);
         cr_assert(count_of(text, "\"stuck one\"") == 1 && count_of(text, "\"stuck two\"") == 1, "%s", text);
         cr_assert(count_of(text, "patient") == 0 && count_of(text, "\"main\"") == 0, "%s", text);

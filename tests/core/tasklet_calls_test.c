@@ -356,3 +356,37 @@ static int main_on_exit(void *arg) {
 Test(tasklet_calls, on_exit_wants_a_function) {
     cr_assert_eq(run_alone(main_on_exit), 0);
 }
+
+/* ---- names of the unnamed ---- */
+
+static char names_seen[4][64];
+
+static int static_function(void *arg) {
+    char label[64];
+    memcpy(names_seen[(intptr_t)arg], pn_tasklet_name(pn_current(), label, sizeof label), sizeof label);
+    return 0;
+}
+
+static int main_unnamed(void *arg) {
+    (void)arg;
+    const pirn_fn table[] = {static_function};
+    pirn_spawn_options options;
+    pirn_spawn_options_init(&options);
+    pirn_spawn(static_function, (void *)0);
+    pirn_spawn_with(&options, static_function, (void *)1);
+    pirn_spawn(table[0], (void *)2);
+    options.name = "named";
+    pirn_spawn_with(&options, static_function, (void *)3);
+    let_others_run();
+    return 0;
+}
+
+/* Goal: a tasklet without a name is called by its function, and where that is not known by the place of its spawn.
+ * Method: a static function, by name and out of a table; and one with a name. */
+Test(tasklet_calls, unnamed_tasklet_is_called_by_its_function) {
+    cr_assert_eq(run_alone(main_unnamed), 0);
+    cr_assert_str_eq(names_seen[0], "static_function");
+    cr_assert_str_eq(names_seen[1], "static_function");
+    cr_assert_eq(strncmp(names_seen[2], "fn at tasklet_calls_test.c:", 27), 0, "%s", names_seen[2]);
+    cr_assert_str_eq(names_seen[3], "named");
+}

@@ -6,6 +6,9 @@
 #ifndef PIRN_TEST_MODES_H
 #define PIRN_TEST_MODES_H
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <pirn.h>
 
 #include "test.h"
@@ -49,6 +52,33 @@ static inline void test_run_everywhere(pirn_fn main_fn, void *arg) {
         int result = test_run_in(&test_modes[i], main_fn, arg);
         cr_assert(result == 0, "%s: main ended with %d", test_modes[i].name, result);
     }
+}
+
+/* Run `body` in a child with its stderr caught in `text`; returns the child's exit code. */
+static inline int test_run_child(int (*body)(const test_mode *mode), const test_mode *mode, char *text,
+                                 size_t text_bytes) {
+    int ends[2];
+    cr_assert(pipe(ends) == 0);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        _exit(body(mode));
+    }
+    close(ends[1]);
+    size_t length = 0;
+    ssize_t count;
+    while ((count = read(ends[0], text + length, text_bytes - 1 - length)) > 0) {
+        length += (size_t)count;
+    }
+    text[length] = '\0';
+    close(ends[0]);
+    int status;
+    cr_assert(waitpid(child, &status, 0) == child);
+    cr_assert(WIFEXITED(status), "the child died: %s", text);
+    return WEXITSTATUS(status);
 }
 
 /* In a tasklet: end the test's process with a line unless the condition holds. (A failed cr_assert jumps to the test's
