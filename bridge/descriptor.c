@@ -119,7 +119,7 @@ int pn_descriptor_open(int fd, pn_driver *performer, bool borrowed, pn_descripto
     d->fd = fd;
     d->performer = performer;
     d->ready = PN_READY_READ | PN_READY_WRITE; /* unknown: the first call tells */
-    d->registered = d->closed = d->hung_up = d->stream = d->charged = false;
+    d->registered = d->closed = d->hung_up = d->stream = d->charged = d->counted = false;
     d->borrowed = borrowed;
     d->listener = NULL;
     d->peer = (struct sockaddr_in6){0};
@@ -160,6 +160,8 @@ static void end_life(pn_message *message) {
     pn_descriptor *d = PN_CONTAINER_OF(message, pn_descriptor, close_message);
     pn_driver *performer = d->performer;
     struct pirn_listener *listener = d->listener;
+    struct sockaddr_in6 peer = d->peer;
+    bool counted = d->counted;
     int fd = d->fd;
     if (d->registered) {
         performer->watched--;
@@ -176,7 +178,7 @@ static void end_life(pn_message *message) {
     (void)close(fd);
     pn_driver_resume_paused(performer);
     if (listener) {
-        pn_listener_connection_closed(listener);
+        pn_listener_connection_closed(listener, counted ? &peer : NULL);
     }
 }
 
@@ -220,7 +222,7 @@ void pn_descriptors_end_all(void) {
             (void)close(d->fd);
         }
         if (d->listener) {
-            pn_listener_connection_closed(d->listener);
+            pn_listener_connection_closed(d->listener, d->counted ? &d->peer : NULL);
         }
     }
 }

@@ -90,6 +90,7 @@ struct pn_descriptor {
     struct pirn_listener *listener; /* it came through; holds it; NULL: none                             */
     unsigned charged_home;          /* the worker whose load counts it                                     */
     bool charged;
+    bool counted;             /* its peer's address counts it (peer_count.h)                             */
     struct sockaddr_in6 peer; /* or a sockaddr_in in its place                                       */
     pn_slot slot[2];
 };

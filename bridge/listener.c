@@ -34,6 +34,12 @@
 #define TELL_NS         (60 * PIRN_SECOND) /* between two lines of a listener about connections it could not take */
 #define SETTLE_NS       PIRN_MILLISECOND   /* at a stop: handshakes under way may take so long to complete */
 
+/* When the last line about something was said, 0: never, and how often it has happened since. */
+typedef struct telling {
+    _Atomic pirn_time at;
+    _Atomic uint64_t count;
+} telling;
+
 typedef struct acceptor {
     pn_watch watch;
     pn_node paused_link;
@@ -44,12 +50,16 @@ typedef struct acceptor {
     bool in_set;
     bool last_call; /* it stops: all that wait are taken, whatever the limit                            */
     bool told;      /* that it could not be put there */
+    /* The word that there is room: asked is set when the acceptor's bit in `wanting` is, and cleared when `room` has
+     * arrived: so the message is in one inbox at most. */
+    pn_message room;
+    bool asked;
 } acceptor;
 
 struct pirn_listener {
     int port;
     int backlog;
-    unsigned connections_max;
+    pn_listener_limits limits;
     pirn_connection_fn connection;
     void *context;
     char name[PN_NAME_BYTES];
@@ -57,11 +67,12 @@ struct pirn_listener {
     enum { BOUND, SERVING, STOPPING, STOPPED } state;
     pn_node registered; /* in `listeners`, while SERVING                                               */
     /* any thread, atomic */
-    _Atomic uint32_t holds;      /* opener, stopper and connections                                   */
-    _Atomic uint32_t open_count; /* connections                                                       */
-    /* connections that could not be taken: when the last line about them was said, and how many there were since */
-    _Atomic pirn_time told_at;
-    _Atomic uint64_t failed_count;
+    _Atomic uint32_t holds;         /* opener, stopper and connections                                   */
+    _Atomic uint32_t open_count;    /* connections                                                       */
+    _Atomic uint64_t wanting;       /* acceptors, a bit each, that wait for one to close                 */
+    _Atomic uint64_t refused_count; /* by the number per address                                      */
+    pn_peer_counts peers;
+    telling failures, refusals;
     unsigned acceptor_count;
     acceptor acceptors[PN_WORKERS_MAX];
 };
@@ -147,6 +158,11 @@ static int bind_all(pirn_listener *listener, struct sockaddr *address, socklen_t
     return error;
 }
 
+static void destroy(pirn_listener *listener) {
+    pn_peer_counts_fini(&listener->peers);
+    pn_free(listener);
+}
+
 int pirn_listen(const char *address, const pirn_listen_options *options, pirn_listener **result) {
     struct sockaddr_storage to;
     socklen_t to_bytes;
@@ -162,12 +178,13 @@ int pirn_listen(const char *address, const pirn_listen_options *options, pirn_li
     }
     int backlog = options && options->backlog > 0 ? options->backlog : BACKLOG_DEFAULT;
     listener->backlog = backlog;
-    listener->connections_max = options ? options->connections_max : 0;
+    listener->limits.connections_max = options ? options->connections_max : 0;
+    pn_peer_counts_init(&listener->peers);
     atomic_init(&listener->holds, 1);
     int error = bind_all(listener, (struct sockaddr *)&to, to_bytes, backlog);
     if (error != 0) {
         close_sockets(listener);
-        pn_free(listener);
+        destroy(listener);
         return error;
     }
     *result = listener;
@@ -178,11 +195,14 @@ int pirn_listener_port(const pirn_listener *listener) {
     return listener->port;
 }
 
-void pn_listener_limit(pirn_listener *listener, unsigned connections_max) {
+void pn_listener_limit(pirn_listener *listener, const pn_listener_limits *limits) {
     lock_registry();
-    bool lower = listener->connections_max == 0 || connections_max < listener->connections_max;
-    if (lower && listener->state == BOUND) { /* else its acceptors read it */
-        listener->connections_max = connections_max;
+    if (listener->state == BOUND) { /* else its acceptors read them */
+        unsigned own = listener->limits.connections_max;
+        listener->limits = *limits;
+        if (own > 0 && own < limits->connections_max) {
+            listener->limits.connections_max = own;
+        }
     }
     unlock_registry();
 }
@@ -192,13 +212,63 @@ void pn_listener_limit(pirn_listener *listener, unsigned connections_max) {
 static void release(pirn_listener *listener) {
     /* acq_rel: all uses happen before the free. */
     if (atomic_fetch_sub_explicit(&listener->holds, 1, memory_order_acq_rel) == 1) {
-        pn_free(listener);
+        destroy(listener);
     }
 }
 
-void pn_listener_connection_closed(pirn_listener *listener) {
-    atomic_fetch_sub_explicit(&listener->open_count, 1, memory_order_relaxed); /* a limit, nothing is published */
+/* Acceptor's driver. */
+static void deliver_room(pn_message *message) {
+    acceptor *a = PN_CONTAINER_OF(message, acceptor, room);
+    a->asked = false;
+    if (pn_linked(&a->paused_link)) {
+        pn_driver_resume_paused(a->driver);
+    }
+    release(a->listener);
+}
+
+/* Tell the acceptors that wait for room. Without a driver here the runtime is over, and nobody waits. */
+static void tell_room(pirn_listener *listener) {
+    if (atomic_load_explicit(&listener->wanting, memory_order_seq_cst) == 0 || !pn_driver_self()) {
+        return; /* seq_cst: pairs with ask_for_room: either it sees the lower count, or this sees its bit */
+    }
+    uint64_t wanting = atomic_exchange_explicit(&listener->wanting, 0, memory_order_seq_cst);
+    for (; wanting != 0; wanting &= wanting - 1) {
+        acceptor *a = &listener->acceptors[__builtin_ctzll(wanting)];
+        atomic_fetch_add_explicit(&listener->holds, 1, memory_order_relaxed); /* we have one already */
+        a->room.deliver = deliver_room;
+        pn_port_post(&a->driver->port, &a->room);
+    }
+}
+
+/* One fewer is open. */
+static void leave(pirn_listener *listener) {
+    atomic_fetch_sub_explicit(&listener->open_count, 1, memory_order_seq_cst); /* as in tell_room */
+    tell_room(listener);
+}
+
+void pn_listener_connection_closed(pirn_listener *listener, const struct sockaddr_in6 *peer) {
+    if (peer) {
+        pn_peer_leave(&listener->peers, pn_peer_key_of(peer));
+    }
+    leave(listener);
     release(listener);
+}
+
+/* One more is open, unless there are as many as may be. `always`: it may be one above that. */
+static bool enter(pirn_listener *listener, bool always) {
+    unsigned max = listener->limits.connections_max;
+    uint32_t count = atomic_load_explicit(&listener->open_count, memory_order_seq_cst); /* as in tell_room */
+    do {
+        if (!always && max > 0 && count >= max) {
+            return false;
+        } /* relaxed: a limit, nothing is published */
+    } while (!atomic_compare_exchange_weak_explicit(&listener->open_count, &count, count + 1, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
+}
+
+uint64_t pn_listener_refused_count(const pirn_listener *listener) {
+    return atomic_load_explicit(&listener->refused_count, memory_order_relaxed); /* a snapshot */
 }
 
 static int run_connection(void *arg) {
@@ -233,8 +303,7 @@ static void welcome(acceptor *a, pn_descriptor *d, const struct sockaddr_in6 *pe
     d->stream = true;
     d->peer = *peer;
     d->listener = listener;
-    atomic_fetch_add_explicit(&listener->holds, 1, memory_order_relaxed);      /* we have one already */
-    atomic_fetch_add_explicit(&listener->open_count, 1, memory_order_relaxed); /* as in connection_closed */
+    atomic_fetch_add_explicit(&listener->holds, 1, memory_order_relaxed); /* we have one already */
     pn_worker *self = pn_worker_self();
     bool mine = self && &self->driver == a->driver;
     d->charged_home = mine ? self->sched.options.id : pn_worker_least_loaded();
@@ -257,22 +326,28 @@ static void pause_until(acceptor *a, pirn_time resume_at) {
 
 typedef enum verdict { GO_ON, NOTHING_LEFT, OUT_OF_ROOM } verdict;
 
+/* One more of that kind. True: it is time for a line, and `*count` tells how many there were since the last. */
+static bool time_to_tell(telling *t, uint64_t *count) {
+    pirn_time now = pn_below->now();
+    /* relaxed, all three: they bound the number of lines, nothing is published by them. */
+    *count = atomic_fetch_add_explicit(&t->count, 1, memory_order_relaxed) + 1;
+    pirn_time at = atomic_load_explicit(&t->at, memory_order_relaxed);
+    if ((at != 0 && now - at < TELL_NS) ||
+        !atomic_compare_exchange_strong_explicit(&t->at, &at, now, memory_order_relaxed, memory_order_relaxed)) {
+        return false;
+    }
+    atomic_store_explicit(&t->count, 0, memory_order_relaxed);
+    return true;
+}
+
 /* Say why connections are not taken: the first time, then once in TELL_NS with the number of times. Accepting goes on
  * all the while. `what`: what happens to the connection. */
 static void tell_failure(acceptor *a, int error, const char *what, const char *cure) {
-    pirn_listener *listener = a->listener;
-    pirn_time now = pn_below->now();
-    /* relaxed, all three: they bound the number of lines, nothing is published by them. */
-    uint64_t count = atomic_fetch_add_explicit(&listener->failed_count, 1, memory_order_relaxed) + 1;
-    pirn_time told_at = atomic_load_explicit(&listener->told_at, memory_order_relaxed);
-    if ((told_at != 0 && now - told_at < TELL_NS) ||
-        !atomic_compare_exchange_strong_explicit(&listener->told_at, &told_at, now, memory_order_relaxed,
-                                                 memory_order_relaxed)) {
-        return;
+    uint64_t count;
+    if (time_to_tell(&a->listener->failures, &count)) {
+        pn_warn("a connection to port %d %s: %s (%s), %llu times since the last such line; cure: %s; it is tried again",
+                a->listener->port, what, pirn_strerror(error), pirn_error_name(error), (unsigned long long)count, cure);
     }
-    atomic_store_explicit(&listener->failed_count, 0, memory_order_relaxed);
-    pn_warn("a connection to port %d %s: %s (%s), %llu times since the last such line; cure: %s; it is tried again",
-            listener->port, what, pirn_strerror(error), pirn_error_name(error), (unsigned long long)count, cure);
 }
 
 static const char *cure_of(int error) {
@@ -302,35 +377,128 @@ static bool one_waits(const acceptor *a) {
     return poll(&look, 1, 0) > 0;
 }
 
-static verdict accept_one(acceptor *a) {
+/* How many wait to be accepted: at least one when it is called. */
+static unsigned count_waiting(const acceptor *a) {
+    struct tcp_info info = {0};
+    socklen_t bytes = sizeof info;
+    bool known = getsockopt(a->fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) == 0 && info.tcpi_unacked > 0;
+    return known ? info.tcpi_unacked : 1; /* of a listening socket: the length of its queue */
+}
+
+static bool has_room(const pirn_listener *listener) {
+    unsigned max = listener->limits.connections_max;
+    /* seq_cst: pairs with leave, before it looks at `wanting`. */
+    return max == 0 || atomic_load_explicit(&listener->open_count, memory_order_seq_cst) < max;
+}
+
+/* A connection waits and cannot be taken: ask to be told when another was closed, and for one to be closed. */
+static void ask_for_room(acceptor *a) {
     pirn_listener *listener = a->listener;
-    uint32_t open_count = atomic_load_explicit(&listener->open_count, memory_order_relaxed);
-    if (!a->last_call && listener->connections_max > 0 && open_count >= listener->connections_max) {
-        return OUT_OF_ROOM;
+    if (!a->asked) {
+        a->asked = true;
+        /* seq_cst: pairs with tell_room. */
+        atomic_fetch_or_explicit(&listener->wanting, (uint64_t)1 << (a - listener->acceptors), memory_order_seq_cst);
     }
-    struct sockaddr_in6 peer = {0};
-    socklen_t peer_bytes = sizeof peer;
-    int fd = accept4(a->fd, (struct sockaddr *)&peer, &peer_bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) {
-        int error = errno;
-        return error != EAGAIN && !one_waits(a) ? NOTHING_LEFT : judge_error(a, error);
+    if (listener->limits.full) {
+        listener->limits.full(listener->limits.context, count_waiting(a));
     }
+}
+
+/* All are open that may be. */
+static verdict wait_for_room(acceptor *a) {
+    if (!one_waits(a)) {
+        return NOTHING_LEFT;
+    }
+    ask_for_room(a);
+    return has_room(a->listener) ? GO_ON : OUT_OF_ROOM; /* one was closed meanwhile, or is told later */
+}
+
+/* accept4() failed. */
+static verdict accept_failed(acceptor *a, int error) {
+    if (error != EAGAIN && !one_waits(a)) {
+        return NOTHING_LEFT;
+    }
+    if (error == EMFILE || error == ENFILE) {
+        ask_for_room(a);
+    }
+    return judge_error(a, error);
+}
+
+/* Whether the peer's address may have one more connection. Without memory to count it, it may. */
+static bool admit(acceptor *a, pn_peer_key key, bool *counted) {
+    pirn_listener *listener = a->listener;
+    unsigned max = listener->limits.connections_per_address_max;
+    *counted = false;
+    if (max == 0 || (key.loopback && !listener->limits.counts_loopback)) {
+        return true;
+    }
+    int error = pn_peer_enter(&listener->peers, key, max);
+    *counted = error == 0;
+    return error != PIRN_ELIMIT;
+}
+
+static void tell_refused(acceptor *a, const struct sockaddr_in6 *peer) {
+    uint64_t count;
+    char text[64];
+    atomic_fetch_add_explicit(&a->listener->refused_count, 1, memory_order_relaxed); /* a statistic */
+    if (time_to_tell(&a->listener->refusals, &count)) {
+        pn_address_format((const struct sockaddr *)peer, text, sizeof text, NULL);
+        pn_warn("a connection from %s to port %d is closed at once: its address has %u open already "
+                "(connections_per_address_max), %llu times since the last such line",
+                text, a->listener->port, a->listener->limits.connections_per_address_max, (unsigned long long)count);
+    }
+}
+
+/* Give an accepted connection its entry, and its tasklet. */
+static bool take(acceptor *a, int fd, const struct sockaddr_in6 *peer, bool counted) {
     pn_descriptor *d;
     int error = pn_descriptor_open(fd, a->driver, false, &d);
     if (error != 0) {
         (void)close(fd);
         tell_failure(a, error, "is closed at once",
                      error == PIRN_ELIMIT ? "lower RLIMIT_NOFILE to 1048576" : "raise RLIMIT_AS (ulimit -v)");
-        return OUT_OF_ROOM;
+        return false;
     }
     error = pn_perform_register(d);
     if (error != 0) {
         tell_failure(a, error, "is closed at once", "raise sysctl fs.epoll.max_user_watches");
         (void)pirn_close(pn_descriptor_handle(d));
-        return OUT_OF_ROOM;
+        return false;
     }
-    welcome(a, d, &peer);
-    return GO_ON;
+    d->counted = counted;
+    welcome(a, d, peer);
+    return true;
+}
+
+static verdict accept_one(acceptor *a) {
+    pirn_listener *listener = a->listener;
+    if (!enter(listener, a->last_call)) {
+        return wait_for_room(a);
+    }
+    struct sockaddr_in6 peer = {0};
+    socklen_t peer_bytes = sizeof peer;
+    int fd = accept4(a->fd, (struct sockaddr *)&peer, &peer_bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        int error = errno;
+        leave(listener);
+        return accept_failed(a, error);
+    }
+    pn_peer_key key = pn_peer_key_of(&peer);
+    bool counted;
+    if (!admit(a, key, &counted)) {
+        (void)close(fd);
+        leave(listener);
+        tell_refused(a, &peer);
+        return GO_ON;
+    }
+    if (take(a, fd, &peer, counted)) {
+        return GO_ON;
+    }
+    if (counted) {
+        pn_peer_leave(&listener->peers, key);
+    }
+    leave(listener);
+    return OUT_OF_ROOM;
 }
 
 static void accept_some(acceptor *a) {

@@ -39,6 +39,7 @@
  * one has not sent its first request yet; an old one may have sent its next before it hears of the drain. */
 #define DRAIN_NS_NEW     PIRN_SECOND
 #define DRAIN_NS_IDLE    (100 * PIRN_MILLISECOND)
+#define GIVE_WAY_NS      PIRN_MILLISECOND    /* a last look for bytes before an idle one is closed for a newcomer */
 #define BODY_NS_PER_BYTE (PIRN_SECOND / 500) /* the slowest body that is not cut off                      */
 
 typedef enum phase { IDLE, HEAD, BODY, RUNNING } phase;
@@ -204,6 +205,9 @@ static void name_request(const pn_http_request *request, char *name, size_t name
  * silent: if we have to close, or wait for this end, we have to look now. We end only after we have joined it. */
 static void request_ended(void *arg) {
     connection *conn = arg;
+    if (conn->outcome.keep_alive) {
+        pn_http_idle_begin(&conn->member, conn->outcome.ended_at);
+    }
     bool watched = !pn_below->claim(&conn->outcome.end, PN_HTTP_UNWATCHED, PN_HTTP_OVER);
     if (watched) {
         pn_below->store(&conn->outcome.end, PN_HTTP_OVER);
@@ -227,9 +231,18 @@ static void spawn_request(connection *conn, pirn_http_exchange *exchange) {
     conn->request = request ? pn_tasklet_handle(request) : (pirn_tasklet){0};
 }
 
+/* A request, or a part of one, is here or runs: who was chosen to make room as an idle one does not. */
+static void be_busy(connection *conn) {
+    pn_http_idle_end(&conn->member);
+    if (pn_http_idle_chosen(&conn->member)) {
+        pn_http_idle_spare(conn->server, &conn->member);
+    }
+}
+
 /* A request is complete: hand it to a tasklet of its own. */
 static void start_request(connection *conn) {
     const pirn_http_options *options = &conn->server->options;
+    be_busy(conn);
     pirn_http_exchange *exchange = pn_http_exchange_create();
     if (!exchange) {
         refuse(conn, 503);
@@ -268,16 +281,22 @@ static void continue_if_waited_for(connection *conn) {
     }
 }
 
-/* The parser wants more. The clock of the phase starts with its first byte, not with each. */
+/* The parser wants more. The clock of the phase starts with its first byte, not with each; of the first request's head
+ * it starts with the accept, or a client could take twice the time. */
 static void go_hungry(connection *conn) {
     conn->hungry = true;
+    if (conn->length > 0 || conn->parser.phase == PN_HTTP_BODY) {
+        be_busy(conn);
+    } else {
+        pn_http_idle_begin(&conn->member, conn->phase_since);
+    }
     if (conn->parser.phase == PN_HTTP_BODY && conn->phase != BODY) {
         enter(conn, BODY, pirn_now());
         if (conn->parser.wants_continue) {
             continue_if_waited_for(conn);
         }
     } else if (conn->phase == IDLE && conn->length > 0) {
-        enter(conn, HEAD, pirn_now());
+        enter(conn, HEAD, conn->used ? pirn_now() : conn->phase_since); /* the first: from the accept */
     }
 }
 
@@ -344,6 +363,9 @@ static pirn_time drain_deadline(connection *conn) {
 static pirn_time input_deadline(connection *conn) {
     const pirn_http_options *options = &conn->server->options;
     pirn_time limit = options->idle_timeout_ns;
+    if (!conn->used && options->header_timeout_ns < limit) {
+        limit = options->header_timeout_ns;
+    }
     if (conn->phase == HEAD) {
         limit = options->header_timeout_ns;
     } else if (conn->phase == BODY) {
@@ -388,15 +410,15 @@ static void input_failed(connection *conn) {
     conn->linger = false;
 }
 
-static void receive(connection *conn) {
+static void receive(connection *conn, pirn_time deadline) {
     if (!make_room(conn)) {
         refuse(conn, 503);
         return;
     }
     size_t moved = 0;
-    int rc = pirn_read(conn->socket, conn->input + conn->length, conn->input_bytes - conn->length, &moved,
-                       input_deadline(conn));
+    int rc = pirn_read(conn->socket, conn->input + conn->length, conn->input_bytes - conn->length, &moved, deadline);
     if (rc == 0 && moved > 0) {
+        pn_http_idle_end(&conn->member);
         conn->length += moved;
         conn->hungry = false;
     } else if (rc == 0) {
@@ -417,12 +439,25 @@ static void attend(connection *conn) {
     if (!reading || conn->length > 0 || pn_http_server_draining(conn->server)) {
         (void)pn_below->claim(end, PN_HTTP_UNWATCHED, PN_HTTP_WATCHED);
     }
-    if (pn_below->load(end) == PN_HTTP_OVER) {
+    bool over = pn_below->load(end) == PN_HTTP_OVER;
+    if (!over && pn_http_idle_chosen(&conn->member)) {
+        pn_http_idle_spare(conn->server, &conn->member);
+    }
+    if (over) {
         await_request(conn);
     } else if (!reading) {
         await_end_or_hangup(conn);
     } else {
-        receive(conn);
+        receive(conn, input_deadline(conn));
+    }
+}
+
+/* A newcomer waits, and we are the one that has been idle longest: close, unless a request has just come. */
+static void give_way(connection *conn) {
+    receive(conn, pirn_after(GIVE_WAY_NS));
+    if (conn->length == 0) {
+        conn->closing = true;
+        conn->linger = false; /* the newcomer waits for the place */
     }
 }
 
@@ -434,8 +469,10 @@ static void serve(connection *conn) {
             parse_input(conn);
         } else if (conn->ended) {
             conn->closing = true;
+        } else if (conn->phase == IDLE && pn_http_idle_chosen(&conn->member)) {
+            give_way(conn);
         } else {
-            receive(conn);
+            receive(conn, input_deadline(conn));
         }
     }
 }
@@ -486,6 +523,7 @@ int pn_http_connection(pirn_socket socket, void *context) {
     conn->input_bytes = sizeof conn->first;
     pn_http_parser_init(&conn->parser, &server->options);
     enter(conn, IDLE, pirn_now());
+    pn_http_idle_begin(&conn->member, conn->phase_since);
     pn_http_server_enter(server, &conn->member);
     serve(conn);
     close_connection(conn);

@@ -11,7 +11,8 @@
  *       to another tasklet happens under the lock: strikes are `pending`, and the `ended` channel prefers neither
  *       side.
  * Rejected: answering 503 to connections above the limit: each costs an accept, a tasklet and a write when there is
- *       least of them; those the listener leaves in the kernel's queue cost nothing, and are served when one closes.
+ *       least of them; those the listener leaves in the kernel's queue cost nothing, and are served when an idle one
+ *       has made room (http_idle.c) or another has closed.
  *       A counter in each worker, summed on demand: connections come and go far less often than requests.
  */
 #include "http_server.h"
@@ -94,6 +95,7 @@ pirn_http_server *pirn_http_server_create(const pirn_http_options *options) {
     fill_in_defaults(&server->options);
     pthread_mutex_init(&server->lock, NULL);
     pn_list_init(&server->connections);
+    pn_list_init(&server->victims);
     return server;
 }
 
@@ -117,6 +119,21 @@ static unsigned connection_limit(const pirn_http_options *options) {
     return limit > 0 ? limit : 1;
 }
 
+static void limit_connections(pirn_http_server *server, pirn_listener *listener) {
+    unsigned own = server->options.connections_per_address_max, all = connection_limit(&server->options);
+    pn_listener_limits limits = {.connections_max = all,
+                                 .connections_per_address_max = own       ? own
+                                                                : all / 4 ? all / 4
+                                                                          : 1,
+                                 .counts_loopback = own != 0,
+                                 .full = pn_http_idle_make_room,
+                                 .context = server};
+    if (own == PIRN_HTTP_NO_LIMIT) {
+        limits.connections_per_address_max = 0;
+    }
+    pn_listener_limit(listener, &limits);
+}
+
 int pirn_http_serve(pirn_http_server *server, pirn_listener *listener) {
     if (!listener) {
         return PIRN_EINVAL;
@@ -125,7 +142,7 @@ int pirn_http_serve(pirn_http_server *server, pirn_listener *listener) {
         return PIRN_EALREADY;
     }
     server->serving = true;
-    pn_listener_limit(listener, connection_limit(&server->options));
+    limit_connections(server, listener);
     int rc = pirn_serve(listener, "http-connection", pn_http_connection, server);
     if (rc != 0) {
         server->serving = false;
@@ -143,9 +160,18 @@ size_t pirn_http_connections(const pirn_http_server *server) {
     return count;
 }
 
+void pirn_http_count(const pirn_http_server *server, pirn_http_counts *counts) {
+    pthread_mutex_t *lock = (pthread_mutex_t *)&server->lock; /* looking needs the lock too */
+    pthread_mutex_lock(lock);
+    *counts =
+        (pirn_http_counts){.connections = server->connection_count, .closed_for_others = server->closed_for_others};
+    pthread_mutex_unlock(lock);
+    counts->refused_by_address = server->listener ? pn_listener_refused_count(server->listener) : 0;
+}
+
 void pn_http_server_enter(pirn_http_server *server, pn_http_member *member) {
     member->tasklet = pirn_self();
-    member->link = (pn_node){0};
+    member->link = member->victim = (pn_node){0};
     pthread_mutex_lock(&server->lock);
     pn_list_append(&server->connections, &member->link);
     server->connection_count++;
@@ -154,6 +180,7 @@ void pn_http_server_enter(pirn_http_server *server, pn_http_member *member) {
 
 void pn_http_server_leave(pirn_http_server *server, pn_http_member *member) {
     pthread_mutex_lock(&server->lock);
+    pn_http_idle_forget(server, member);
     pn_node_unlink(&member->link);
     if (--server->connection_count == 0 && server->ended) {
         /* Under the lock, so that the closer, which takes it once more, cannot free the server around us. Buffered,

@@ -30,19 +30,26 @@ typedef int (*pirn_http_handler)(pirn_http_exchange *exchange, void *context);
 #define PIRN_HTTP_NO_LIMIT 0xffffffffu
 
 typedef struct pirn_http_options {
-    size_t line_bytes_max;        /* 0: 8,192; longer request lines get 414 */
-    size_t header_bytes_max;      /* 0: 32,768, all header fields together; more get 431 */
-    unsigned header_count_max;    /* 0: 100; more get 431 */
-    size_t body_bytes_max;        /* 0: 1 MiB, chunked too; more get 413 */
-    pirn_time header_timeout_ns;  /* 0: 10 s for the whole head, from its first byte; then 408 */
+    size_t line_bytes_max;     /* 0: 8,192; longer request lines get 414 */
+    size_t header_bytes_max;   /* 0: 32,768, all header fields together; more get 431 */
+    unsigned header_count_max; /* 0: 100; more get 431 */
+    size_t body_bytes_max;     /* 0: 1 MiB, chunked too; more get 413 */
+    /* 0: 10 s for the whole head, from its first byte, but of a connection's first request from the accept; then 408,
+     * or without a byte of it the connection is closed */
+    pirn_time header_timeout_ns;
     pirn_time body_timeout_ns;    /* 0: 20 s, plus one second for each 500 bytes; then 408 */
     pirn_time idle_timeout_ns;    /* 0: 60 s between requests */
     pirn_time handler_timeout_ns; /* 0: 30 s; then the request tasklet is cancelled: 504 */
     pirn_time write_timeout_ns;   /* 0: 30 s without progress */
     unsigned requests_max;        /* 0: 1,000 on a connection; PIRN_HTTP_NO_LIMIT: any number */
-    /* 0: 4,096 open at once; never more than three quarters of RLIMIT_NOFILE as it is when serving starts. Above it
-     * accepting stops until one closes. */
+    /* 0: 4,096 open at once; never more than three quarters of RLIMIT_NOFILE as it is when serving starts. When all are
+     * open, the one that has been idle longest (between two requests, or without a byte of its first) is closed for
+     * each newcomer; when none is idle, newcomers wait until one closes. */
     unsigned connections_max;
+    /* Open at once from one IPv4 address, or from one IPv6 prefix of 64 bits; a connection beyond it is closed at once.
+     * 0: a quarter of connections_max, but any number from loopback addresses, since a proxy on this machine brings all
+     * of its clients from there; a number given here holds for loopback addresses, too. PIRN_HTTP_NO_LIMIT: any. */
+    unsigned connections_per_address_max;
     /* Cancel the request of a client that closes its sending side before the response is complete. By default such a
      * client is served to the end, and only a reset or an error of its connection cancels. */
     bool cancel_half_closed;
@@ -87,6 +94,15 @@ PIRN_API void pirn_http_server_close(pirn_http_server *server, pirn_time deadlin
 
 /* Connections open now, for drains and tests: a snapshot. Parks: no. Thread: any. */
 PIRN_API size_t pirn_http_connections(const pirn_http_server *server);
+
+typedef struct pirn_http_counts {
+    size_t connections;          /* open now */
+    uint64_t closed_for_others;  /* idle ones that were closed at connections_max for a newcomer */
+    uint64_t refused_by_address; /* closed at once: connections_per_address_max */
+} pirn_http_counts;
+
+/* What the limits on connections did since the server was made: a snapshot. Parks: no. Thread: any. */
+PIRN_API void pirn_http_count(const pirn_http_server *server, pirn_http_counts *counts);
 
 /* ---- the request: services/http_request.c ---- */
 

@@ -121,7 +121,8 @@ bool pn_doorbell_ring(pn_doorbell *bell) {
     return false;
 }
 
-void pn_listener_connection_closed(pirn_listener *listener) {
+void pn_listener_connection_closed(pirn_listener *listener, const struct sockaddr_in6 *peer) {
+    (void)peer;
     (void)listener;
 }
 

@@ -440,14 +440,15 @@ Test(http_server, bounds_refuse, .timeout = 60) {
     run_everywhere(sizes);
 }
 
-/* Above `most` connections the next one waits, unanswered, and is served when another closes. */
+/* Above `most` connections, none of them idle, the next one waits, unanswered, and is served when another closes. */
 static void expect_limit(const site *s, int most) {
     client *some = calloc((size_t)most + 1, sizeof *some);
     client *last = &some[most];
     for (int i = 0; i < most; i++) {
         client_open(&some[i], s);
-        expect_status(&some[i], GET_TEXT("/hello"), 200);
+        client_send(&some[i], GET_TEXT("/patient"));
     }
+    WAIT_UNTIL(atomic_load(&slow_running) == (unsigned)most);
     client_open(last, s); /* the kernel's queue has it */
     client_send(last, GET_TEXT("/hello"));
     size_t moved;
@@ -462,6 +463,7 @@ static void expect_limit(const site *s, int most) {
     for (int i = 1; i <= most; i++) {
         client_close(&some[i]);
     }
+    WAIT_UNTIL(atomic_load(&slow_running) == 0);
     free(some);
 }
 
@@ -471,6 +473,7 @@ static int crowd(void *arg) {
     pirn_http_options options;
     pirn_http_options_init(&options);
     options.connections_max = 3;
+    options.cancel_half_closed = true; /* a close is enough to give up the place */
     site_open(&s, &options);
     expect_limit(&s, 3);
     expect_limit(&s, 3);
@@ -479,7 +482,8 @@ static int crowd(void *arg) {
     cr_assert_eq(getrlimit(RLIMIT_NOFILE, &whole), 0);
     tight = (struct rlimit){.rlim_cur = 64, .rlim_max = whole.rlim_max};
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &tight), 0);
-    site_open(&s, NULL);
+    options.connections_max = 0;
+    site_open(&s, &options);
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &whole), 0); /* for our own side of the connections */
     expect_limit(&s, 48);
     site_close(&s);
