@@ -126,4 +126,8 @@ bool pn_perform_try(pn_descriptor *descriptor, pn_slot *slot);
 /* Put the descriptor in the performer's set, once. 0 or the system's code. */
 int pn_perform_register(pn_descriptor *descriptor);
 
+/* Take over a stream socket, connected or not; the caller's on failure. A worker's thread. Codes of
+ * pn_descriptor_open. (socket.c) */
+int pn_socket_adopt(int descriptor, pirn_socket *socket);
+
 #endif

@@ -166,8 +166,9 @@ static void destroy(pirn_listener *listener) {
 int pirn_listen(const char *address, const pirn_listen_options *options, pirn_listener **result) {
     struct sockaddr_storage to;
     socklen_t to_bytes;
-    if (!address || !result || pn_address_parse(address, &to, &to_bytes) != 0) {
-        return PIRN_EINVAL;
+    int error = address && result ? pn_address_parse(address, &to, &to_bytes) : PIRN_EINVAL;
+    if (error != 0) {
+        return error;
     }
     if (!pn_current()) {
         return PIRN_ETHREAD;
@@ -181,7 +182,7 @@ int pirn_listen(const char *address, const pirn_listen_options *options, pirn_li
     listener->limits.connections_max = options ? options->connections_max : 0;
     pn_peer_counts_init(&listener->peers);
     atomic_init(&listener->holds, 1);
-    int error = bind_all(listener, (struct sockaddr *)&to, to_bytes, backlog);
+    error = bind_all(listener, (struct sockaddr *)&to, to_bytes, backlog);
     if (error != 0) {
         close_sockets(listener);
         destroy(listener);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: socket operations as a tasklet sees them: fill the record, submit it by the policy, park, look at the result.
- * Threads: a tasklet on any worker; adopt, shutdown, close and peer, which do not park, also a callback there.
+ * Threads: a tasklet on any worker; shutdown, close and peer, which do not park, also a callback there.
  * The policies: they differ in one question only: is the descriptor's performer this thread? Then the call is tried at
  *       once and the tasklet parks when it would block; otherwise the record goes to the performer (a write on another
  *       worker's socket is tried first). Nothing above this file knows.
@@ -347,15 +347,7 @@ pn_driver *pn_performer_of_new(void) {
     return own && own->sockets ? own : pn_runtime_current.reactor;
 }
 
-int pirn_socket_adopt(int descriptor, pirn_socket *socket) {
-    int type = 0;
-    socklen_t type_bytes = sizeof type;
-    if (!pn_sched_self()) {
-        return PIRN_ETHREAD;
-    }
-    if (getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &type_bytes) != 0 || type != SOCK_STREAM) {
-        return PIRN_EINVAL;
-    }
+int pn_socket_adopt(int descriptor, pirn_socket *socket) {
     int flags = fcntl(descriptor, F_GETFL);
     if (flags < 0 || fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) != 0) {
         return -errno;
@@ -375,10 +367,8 @@ int pirn_socket_adopt(int descriptor, pirn_socket *socket) {
 int pirn_connect(const char *address, pirn_socket *result, pirn_time deadline) {
     struct sockaddr_storage to;
     socklen_t to_bytes;
-    if (!result || pn_address_parse(address, &to, &to_bytes) != 0) {
-        return PIRN_EINVAL;
-    }
-    int error = pn_may_wait("pirn_connect", deadline);
+    int error = result ? pn_address_parse(address, &to, &to_bytes) : PIRN_EINVAL;
+    error = error != 0 ? error : pn_may_wait("pirn_connect", deadline);
     if (error != 0) {
         return error;
     }
@@ -389,7 +379,7 @@ int pirn_connect(const char *address, pirn_socket *result, pirn_time deadline) {
     int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* a write is a whole message here */
     pirn_socket socket_handle;
-    error = pirn_socket_adopt(fd, &socket_handle);
+    error = pn_socket_adopt(fd, &socket_handle);
     if (error != 0) {
         (void)close(fd);
         return error;

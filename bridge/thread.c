@@ -10,8 +10,10 @@
  */
 #include "thread.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "alloc.h"
 #include "base.h"
@@ -87,6 +89,24 @@ static int create(pthread_t *thread, size_t bytes, start_record *start) {
     return code;
 }
 
+/* One line, and the code: of EAGAIN, which pthread_create says for every limit, PIRN_ELIMIT; PIRN_EAGAIN would say that
+ * the call may be repeated later. */
+static int refused(const char *name, pn_role role, int code) {
+    char what[64];
+    struct rlimit memory;
+    bool bounded = getrlimit(RLIMIT_AS, &memory) == 0 && memory.rlim_cur != RLIM_INFINITY;
+    (void)snprintf(what, sizeof what, "no thread for \"%s\"", name);
+    if (code == EAGAIN && !bounded) {
+        pn_warn(
+            "%s: the system refuses one more. Raise the limit of threads (ulimit -u, pids.max of the cgroup, sysctl "
+            "kernel.threads-max) or of locked memory (ulimit -l), or run with fewer workers",
+            what);
+    } else {
+        pn_reserve_tell(what, stack_bytes(role), code);
+    }
+    return code == EAGAIN ? PIRN_ELIMIT : -code;
+}
+
 int pn_thread_start(pthread_t *thread, pn_role role, const char *name, void *(*main)(void *), void *arg) {
     start_record *start = pn_malloc(sizeof *start);
     if (!start) {
@@ -102,10 +122,8 @@ int pn_thread_start(pthread_t *thread, pn_role role, const char *name, void *(*m
     int code = create(thread, stack_bytes(role), start);
     PN_ASSERT(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
     if (code != 0) {
-        char what[64];
-        (void)snprintf(what, sizeof what, "no thread for %s", name);
-        pn_reserve_tell(what, stack_bytes(role), code);
         pn_free(start);
+        return refused(name, role, code);
     }
-    return -code;
+    return 0;
 }

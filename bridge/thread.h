@@ -16,7 +16,8 @@ typedef enum pn_role { PN_FOREIGN, PN_WORKER, PN_REACTOR, PN_OFFLOAD, PN_WATCHDO
 #define PN_WATCHDOG_SIGNAL (SIGRTMIN + 5)
 
 /* Start a thread called `name` (cut at 15 bytes) with all signals blocked but synchronous faults and, for a worker or
- * the reactor, the watchdog's. 0 or the system's code. */
+ * the reactor, the watchdog's. 0; PIRN_ENOMEM; PIRN_ELIMIT, after a line
+ * that names the limits; or the system's code. */
 int pn_thread_start(pthread_t *thread, pn_role role, const char *name, void *(*main)(void *), void *arg);
 void pn_thread_set_role(pn_role role); /* of the calling thread */
 pn_role pn_thread_role(void);

@@ -27,14 +27,32 @@ if(NOT EXISTS "${PIRN_LLHTTP_DIR}/usr/share/llhttp/llhttp.c")
     message(FATAL_ERROR "llhttp is missing: run cmake/fetch_llhttp.sh ${PIRN_LLHTTP_DIR} (needs apt-get and a "
                         "network), or install libllhttp-dev >= 9.2.")
 endif()
-add_library(pirn_llhttp_objects OBJECT
-    "${PIRN_LLHTTP_DIR}/usr/share/llhttp/llhttp.c"
-    "${PIRN_LLHTTP_DIR}/usr/share/llhttp/api.c"
-    "${PIRN_LLHTTP_DIR}/usr/share/llhttp/http.c")
+# Its functions get the prefix pn_, or libpirn.a could not be linked with a program that has an llhttp of its own. The
+# header with the new names is included before each file that uses them.
+set(llhttp_sources llhttp.c api.c http.c)
+list(TRANSFORM llhttp_sources PREPEND "${PIRN_LLHTTP_DIR}/usr/share/llhttp/")
+set(llhttp_functions "")
+foreach(source IN LISTS llhttp_sources)
+    file(READ "${source}" text)
+    string(REGEX MATCHALL "llhttp_[a-z0-9_]+\\(" found "${text}")
+    list(APPEND llhttp_functions ${found})
+endforeach()
+list(REMOVE_DUPLICATES llhttp_functions)
+set(llhttp_renames "/* Generated: llhttp's functions under names of pirn's own. */\n")
+foreach(function IN LISTS llhttp_functions)
+    string(REPLACE "(" "" function "${function}")
+    string(APPEND llhttp_renames "#define ${function} pn_${function}\n")
+endforeach()
+set(llhttp_names "${CMAKE_BINARY_DIR}/llhttp_names.h")
+file(CONFIGURE OUTPUT "${llhttp_names}" CONTENT "${llhttp_renames}" @ONLY)
+
+add_library(pirn_llhttp_objects OBJECT ${llhttp_sources})
 target_include_directories(pirn_llhttp_objects PRIVATE "${PIRN_LLHTTP_DIR}/usr/share/include/llhttp")
 target_compile_definitions(pirn_llhttp_objects PRIVATE LLHTTP_STRICT_MODE=1)
-target_compile_options(pirn_llhttp_objects PRIVATE -w -fno-omit-frame-pointer -fvisibility=hidden)
-# The user's side: the header as a system one (its warnings are not ours), the same mode, no objects.
+target_compile_options(pirn_llhttp_objects PRIVATE -w -fno-omit-frame-pointer -fvisibility=hidden
+    ${PIRN_PREFIX_MAPS} ${PIRN_HARDENING} "SHELL:-include \"${llhttp_names}\"")
+# The user's side: the header as a system one (its warnings are not ours), the same mode and names, no objects.
 add_library(pirn_llhttp INTERFACE)
 target_include_directories(pirn_llhttp SYSTEM INTERFACE "${PIRN_LLHTTP_DIR}/usr/share/include/llhttp")
 target_compile_definitions(pirn_llhttp INTERFACE LLHTTP_STRICT_MODE=1)
+target_compile_options(pirn_llhttp INTERFACE "SHELL:-include \"${llhttp_names}\"")

@@ -11,6 +11,8 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
+include(CheckPIESupported)
+check_pie_supported(LANGUAGES C) # programs are linked with -pie, also where that is not the compiler's default
 
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
     set(CMAKE_BUILD_TYPE Release CACHE STRING "Release or Debug" FORCE)
@@ -27,20 +29,27 @@ if(PIRN_GOLD AND PIRN_IS_TOP_LEVEL AND CMAKE_BUILD_TYPE STREQUAL "Debug")
     add_link_options(-fuse-ld=gold)
 endif()
 
+# No path of the machine that builds is in what it builds, debug information included: files are named from the source
+# folder on. The last one that matches counts. All C and assembly, llhttp's too.
+set(PIRN_PREFIX_MAPS -ffile-prefix-map=${PROJECT_SOURCE_DIR}=. -ffile-prefix-map=${CMAKE_BINARY_DIR}=build
+    -ffile-prefix-map=${PROJECT_SOURCE_DIR}/=)
+# A frame larger than a page must touch every page in between, or it would step over a stack's guard.
+set(PIRN_HARDENING "")
+foreach(flag -fstack-clash-protection -fstack-protector-strong -fcf-protection=branch)
+    string(MAKE_C_IDENTIFIER "PIRN_HAS${flag}" known)
+    check_c_compiler_flag(${flag} ${known})
+    if(${known})
+        list(APPEND PIRN_HARDENING ${flag})
+    endif()
+endforeach()
+
 add_library(pirn_flags INTERFACE)
 target_compile_definitions(pirn_flags INTERFACE _GNU_SOURCE)
 target_compile_options(pirn_flags INTERFACE
     $<$<COMPILE_LANGUAGE:C>:-Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Werror>
+    $<$<COMPILE_LANGUAGE:C>:-Wformat=2 -Wno-format-nonliteral>
     $<$<COMPILE_LANGUAGE:C>:-fno-omit-frame-pointer -fvisibility=hidden>
-    $<$<COMPILE_LANGUAGE:C>:-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=>)
-# A frame larger than a page must touch every page in between, or it would step over a stack's guard.
-foreach(flag -fstack-clash-protection -fcf-protection=branch)
-    string(MAKE_C_IDENTIFIER "PIRN_HAS${flag}" known)
-    check_c_compiler_flag(${flag} ${known})
-    if(${known})
-        target_compile_options(pirn_flags INTERFACE $<$<COMPILE_LANGUAGE:C>:${flag}>)
-    endif()
-endforeach()
+    ${PIRN_PREFIX_MAPS} "$<$<COMPILE_LANGUAGE:C>:${PIRN_HARDENING}>")
 target_link_options(pirn_flags INTERFACE -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack)
 target_link_libraries(pirn_flags INTERFACE Threads::Threads)
 

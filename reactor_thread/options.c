@@ -10,8 +10,10 @@
 
 #include <inttypes.h>
 #include <sched.h>
+#include <stdio.h>
 #include <unistd.h>
 
+#include "cpu_quota.h"
 #include "sched.h"
 #include "stack.h"
 
@@ -25,7 +27,7 @@ void pirn_options_init(pirn_options *options) {
     *options = (pirn_options){.reactors = 1};
 }
 
-/* The processors this process may use, which in a container are fewer than the machine has. */
+/* The processors this process may run on, which in a container may be fewer than the machine has. */
 static unsigned count_cores(void) {
     cpu_set_t allowed;
     if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
@@ -35,10 +37,31 @@ static unsigned count_cores(void) {
     return online > 0 ? (unsigned)online : 1;
 }
 
+unsigned pn_options_count_cpus(unsigned cores, unsigned quota) {
+    unsigned allowed = quota / 100 + (quota % 100 != 0);
+    return quota != 0 && allowed < cores ? allowed : cores;
+}
+
 static unsigned default_workers(void) {
-    unsigned cores = count_cores();
-    unsigned workers = cores > 1 ? cores - 1 : 1; /* one core for the reactor */
+    unsigned cpus = pn_options_count_cpus(count_cores(), pn_cpu_quota(""));
+    unsigned workers = cpus > 1 ? cpus - 1 : 1; /* one for the reactor */
     return workers < PN_WORKERS_MAX ? workers : PN_WORKERS_MAX;
+}
+
+void pn_options_explain_workers(const pirn_options *given, unsigned workers, char *text, size_t text_bytes) {
+    unsigned cores = count_cores(), quota = pn_cpu_quota("");
+    if (given && given->mode == PIRN_MODE_SINGLE) {
+        snprintf(text, text_bytes, "single mode");
+    } else if (given && given->workers) {
+        snprintf(text, text_bytes, "as asked for");
+    } else if (pn_options_count_cpus(cores, quota) < cores) {
+        snprintf(text, text_bytes, "the cgroup's quota is %u.%02u CPUs", quota / 100, quota % 100);
+    } else if (workers == PN_WORKERS_MAX) {
+        snprintf(text, text_bytes, "%u CPUs, and %u are the most", cores, PN_WORKERS_MAX);
+    } else {
+        snprintf(text, text_bytes, "%u CPU%s%s", cores, cores == 1 ? "" : "s",
+                 cores > 1 ? ", one for the reactor" : "");
+    }
 }
 
 /* One line for a number out of its range. */

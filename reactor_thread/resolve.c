@@ -26,6 +26,7 @@
 #include <pirn/offload.h>
 #include <pirn/reactor.h>
 
+#include "address.h"
 #include "alloc.h"
 #include "base.h"
 
@@ -132,25 +133,6 @@ static int numeric_port(const char *service) {
     return port <= UINT16_MAX ? (int)port : -1;
 }
 
-/* An IPv6 address, perhaps of an interface: "fe80::1%eth0". */
-static bool numeric_ipv6(const char *host, struct sockaddr_in6 *address) {
-    char plain[INET6_ADDRSTRLEN];
-    size_t bytes = strcspn(host, "%");
-    if (bytes >= sizeof plain) {
-        return false;
-    }
-    memcpy(plain, host, bytes);
-    plain[bytes] = '\0';
-    if (inet_pton(AF_INET6, plain, &address->sin6_addr) != 1) {
-        return false;
-    }
-    if (host[bytes] == '%') {
-        address->sin6_scope_id = if_nametoindex(host + bytes + 1);
-        return address->sin6_scope_id != 0;
-    }
-    return true;
-}
-
 /* True when `host` is an address, whose form is then in `address`. */
 static bool numeric_host(const char *host, uint16_t port, struct sockaddr_storage *address) {
     struct sockaddr_in *four = (struct sockaddr_in *)(void *)address;
@@ -162,7 +144,7 @@ static bool numeric_host(const char *host, uint16_t port, struct sockaddr_storag
     }
     *address = (struct sockaddr_storage){.ss_family = AF_INET6};
     six->sin6_port = htons(port);
-    return numeric_ipv6(host, six);
+    return pn_address_parse_ipv6(host, six) == 0; /* also of an interface: "fe80::1%eth0" */
 }
 
 static pirn_deferred *answer_number(const char *host, const struct sockaddr_storage *address, int family) {

@@ -382,6 +382,8 @@ static int hold_standard_descriptors(void) {
     return fd < 0 ? 0 : fd;
 }
 
+static char workers_reason[sizeof((pirn_runtime_info *)0)->workers_reason]; /* of the runtime that runs */
+
 int pirn_run(const pirn_options *options, pirn_fn main_fn, void *arg) {
     pirn_options resolved;
     int status = pn_options_resolve(options, &resolved);
@@ -397,6 +399,7 @@ int pirn_run(const pirn_options *options, pirn_fn main_fn, void *arg) {
     }
     int lowest_free = hold_standard_descriptors();
     pn_reserve_setup();
+    pn_options_explain_workers(options, resolved.workers, workers_reason, sizeof workers_reason);
     status = pn_stack_setup(resolved.guard);
     status = status != 0 ? status : pn_descriptors_start(lowest_free);
     if (status == 0) {
@@ -420,6 +423,7 @@ int pirn_runtime_describe(pirn_runtime_info *info) {
         .guards_exhausted = pn_stack_guards_exhausted(),
         .stack_bytes = runtime->options.stack_bytes,
     };
+    memcpy(info->workers_reason, workers_reason, sizeof workers_reason);
     pn_below->leave();
     return 0;
 }

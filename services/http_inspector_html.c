@@ -63,13 +63,14 @@ static int print_top(pirn_http_exchange *exchange, const pirn_runtime_info *info
                                   "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">");
     rc = rc ? rc : pirn_http_write(exchange, page_style, sizeof page_style - 1);
     rc = rc ? rc
-            : pirn_http_print(exchange,
-                              "</head><body><header><h1>pirn</h1><p>%s mode, %s polling, %u worker%s, %zu KiB stacks "
-                              "guarded by %s%s</p><nav><a href=\"\">refresh</a> · <a href=\"?format=json\">JSON</a>"
-                              "</nav></header><div class=\"cards\">",
-                              pn_http_mode_name(info->mode), pn_http_poll_name(info), info->workers,
-                              info->workers == 1 ? "" : "s", info->stack_bytes / 1024, pn_http_guard_name(info->guard),
-                              info->guards_exhausted ? " (budget spent)" : "");
+            : pirn_http_print(
+                  exchange,
+                  "</head><body><header><h1>pirn</h1><p>%s mode, %s polling, %u worker%s (%s), %zu KiB stacks "
+                  "guarded by %s%s</p><nav><a href=\"\">refresh</a> · <a href=\"?format=json\">JSON</a>"
+                  "</nav></header><div class=\"cards\">",
+                  pn_http_mode_name(info->mode), pn_http_poll_name(info), info->workers, info->workers == 1 ? "" : "s",
+                  info->workers_reason, info->stack_bytes / 1024, pn_http_guard_name(info->guard),
+                  info->guards_exhausted ? " (budget spent)" : "");
     rc = rc ? rc : card(exchange, "live tasklets", snapshot->live);
     rc = rc ? rc : card(exchange, "parked", snapshot->parked);
     rc = rc ? rc : card(exchange, "deferreds", snapshot->deferreds);

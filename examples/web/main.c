@@ -187,8 +187,9 @@ static void tell_configuration(void) {
     pirn_runtime_info info;
     if (pirn_runtime_describe(&info) == 0) {
         const char *poll = info.poll == PIRN_POLL_REACTOR ? "threaded, poll reactor" : "threaded, poll worker";
-        complain("%s, %u worker%s, stacks of %zu KiB guarded by %s", info.mode == PIRN_MODE_SINGLE ? "single" : poll,
-                 info.workers, info.workers == 1 ? "" : "s", info.stack_bytes / 1024, guards[info.guard]);
+        complain("%s, %u worker%s (%s), stacks of %zu KiB guarded by %s",
+                 info.mode == PIRN_MODE_SINGLE ? "single" : poll, info.workers, info.workers == 1 ? "" : "s",
+                 info.workers_reason, info.stack_bytes / 1024, guards[info.guard]);
     }
 }
 

@@ -39,7 +39,8 @@ typedef void (*pirn_error_handler)(void *context, int code, const char *text);
 typedef struct pirn_options {
     pirn_mode mode;
     pirn_poll poll;
-    unsigned workers;         /* 0: one per core, less one core for the reactor, at least 1; 1 when single; <= 64 */
+    unsigned workers;         /* 0: one per CPU, less one for the reactor, at least 1; 1 when single; <= 64. CPUs are
+                               * those of the affinity mask, or the cgroup's quota rounded up, if that is less */
     unsigned reactors;        /* 1; more than one is PIRN_EINVAL in this version                     */
     unsigned offload_threads; /* threads for blocking calls; 0: 4; <= 64                              */
     unsigned offload_max;     /* jobs that may be queued before PIRN_ELIMIT; 0: 65,536               */
@@ -63,20 +64,21 @@ PIRN_API void pirn_options_init(pirn_options *options);
  * any that is not pirn's; one call at a time in a process. In single mode the calling thread is the worker. Args: NULL
  * options are the defaults; they are copied. Returns: main's result (when nothing can ever wake main, a report is on
  * stderr and main's wait gets PIRN_EDEADLK, which it may return); PIRN_EINVAL (an option out of range, or no `main_fn`;
- * one line on stderr says which); PIRN_EALREADY (a runtime runs); PIRN_ENOMEM; or the system's code when a thread or
- * descriptor could not be had. Answers to stackless.run() with reactor.run(). reactor_thread/runtime.c, shutdown.c
- *
- * Signals: threads that run tasklets block them, so that no handler runs on a tasklet's stack; so a child process made
- * by fork in a tasklet starts with them blocked. In single mode the watchdog takes those that the calling thread let in
- * (with `slice_warn_ns` PIRN_FOREVER there is none, and the calling thread keeps them). */
+ * one line on stderr says which); PIRN_EALREADY (a runtime runs); PIRN_ENOMEM; PIRN_ELIMIT (the system refuses one more
+ * thread; one line on stderr names the limits); or the system's code when a descriptor could not be had. Answers to
+ * stackless.run() with reactor.run(). reactor_thread/runtime.c, shutdown.c  Signals: threads that run tasklets block
+ * them, so that no handler runs on a tasklet's stack; so a child process made by fork in a tasklet starts with them
+ * blocked. In single mode the watchdog takes those that the calling thread let in (with `slice_warn_ns` PIRN_FOREVER
+ * there is none, and the calling thread keeps them). */
 PIRN_API int pirn_run(const pirn_options *options, pirn_fn main_fn, void *arg);
 
 typedef struct pirn_runtime_info {
     pirn_mode mode;
     pirn_poll poll;
     unsigned workers;
-    pirn_guard guard;      /* the one in force, never AUTO                                             */
-    bool guards_exhausted; /* the budget of mprotect guards is spent: newer stacks have a canary only  */
+    char workers_reason[64]; /* why so many: "as asked for", "the cgroup's quota is 1.50 CPUs", ...    */
+    pirn_guard guard;        /* the one in force, never AUTO                                             */
+    bool guards_exhausted;   /* the budget of mprotect guards is spent: newer stacks have a canary only  */
     size_t stack_bytes;
 } pirn_runtime_info;
 

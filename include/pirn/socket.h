@@ -44,22 +44,25 @@ PIRN_API int pirn_shutdown(pirn_socket socket);
  * Thread: a worker's. Returns: 0; PIRN_EBADF (closed before). Answers to transport.loseConnection. */
 PIRN_API int pirn_close(pirn_socket socket);
 
-/* The peer's address as "127.0.0.1:4711" or "[::1]:4711", and whether it is on the loopback range. Parks: no. Thread: a
- * worker's. Args: `text` has `text_bytes` bytes, and is cut and terminated; "?" for a peer that is neither IPv4 nor
- * IPv6; `loopback` may be NULL. Returns: 0; PIRN_EBADF (closed). Answers to transport.getPeer. */
+/* The peer's address as "127.0.0.1:4711", "[::1]:4711" or "[fe80::1%eth0]:4711", and whether it is on the loopback
+ * range. Parks: no. Thread: a worker's. Args: `text` has `text_bytes` bytes, and is cut and terminated; "?" for a peer
+ * that is neither IPv4 nor IPv6; `loopback` may be NULL. Returns: 0; PIRN_EBADF (closed). Answers to transport.getPeer.
+ */
 PIRN_API int pirn_socket_peer(pirn_socket socket, char *text, size_t text_bytes, bool *loopback);
 
 /* Connect a TCP socket. Parks: yes. Thread: a tasklet. Args: `address` is "HOST:PORT" with a numeric host, an IPv6 one
- * in brackets (resolve names with pirn_resolve). Owns: on 0 `*socket` is the caller's, until pirn_close; on failure
- * nothing is left open. Returns: 0; PIRN_EINVAL (no such address, no `socket`); PIRN_ENOMEM; PIRN_ELIMIT (the
+ * in brackets, with its zone where it has one: "[fe80::1%eth0]:80" (resolve names with pirn_resolve). Owns: on 0
+ * `*socket` is the caller's, until pirn_close; on failure nothing is left open. Returns: 0; PIRN_EINVAL (no such
+ * address, no `socket`); -ENODEV (no interface has the zone's name or number); PIRN_ENOMEM; PIRN_ELIMIT (the
  * descriptor's number is over the table's 1,048,576); the wait's codes; or the system's code, as -ECONNREFUSED. Answers
  * to reactor.connectTCP. */
 PIRN_API int pirn_connect(const char *address, pirn_socket *socket, pirn_time deadline);
 
 /* Take over a connected stream descriptor: pirn makes it non-blocking and closes it at pirn_close. Parks: no. Thread: a
  * worker's. Args: `descriptor` is not pirn's already (that aborts). Owns: on 0 the descriptor is the socket's; else it
- * stays the caller's. Returns: 0; PIRN_EINVAL (no stream socket); PIRN_ENOMEM; PIRN_ELIMIT (its number is over the
- * table's 1,048,576); PIRN_ETHREAD (no worker here). Answers to reactor.adoptStreamConnection. */
+ * stays the caller's. Returns: 0; PIRN_EINVAL (no socket, no stream socket, one that listens or was never connected; a
+ * line on stderr says which and what to use); PIRN_ENOMEM; PIRN_ELIMIT (its number is over the table's 1,048,576);
+ * PIRN_ETHREAD (no worker here). Answers to reactor.adoptStreamConnection. */
 PIRN_API int pirn_socket_adopt(int descriptor, pirn_socket *socket);
 
 /* ---- listeners: bridge/listener.c ---- */
@@ -72,10 +75,11 @@ typedef struct pirn_listen_options {
     unsigned connections_max;
 } pirn_listen_options;
 
-/* Bind and listen. Parks: no. Thread: a tasklet. Args: `address` is numeric: "127.0.0.1:8080", "[::1]:0", ...; NULL
- * options are the defaults. Owns: on 0 the listener is the caller's, until pirn_listener_close. Returns: 0; PIRN_EINVAL
- * (no such address, no `listener`); PIRN_ENOMEM; PIRN_ETHREAD (no tasklet runs here); or the system's code: -EADDRINUSE
- * for a port that any program already listens on. Answers to reactor.listenTCP. */
+/* Bind and listen. Parks: no. Thread: a tasklet. Args: `address` is numeric: "127.0.0.1:8080", "[::1]:0",
+ * "[fe80::1%eth0]:80", ...; NULL options are the defaults. Owns: on 0 the listener is the caller's, until
+ * pirn_listener_close. Returns: 0; PIRN_EINVAL (no such address, no `listener`); -ENODEV (no interface has the zone's
+ * name or number); PIRN_ENOMEM; PIRN_ETHREAD (no tasklet runs here); or the system's code: -EADDRINUSE for a port that
+ * any program already listens on. Answers to reactor.listenTCP. */
 PIRN_API int pirn_listen(const char *address, const pirn_listen_options *options, pirn_listener **listener);
 
 /* The bound port, for an address with port 0. Parks: no. Thread: any. */

@@ -5,6 +5,8 @@
 #include "test.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
 #include <netinet/in.h>
 
 #include "address.h"
@@ -80,7 +82,11 @@ Test(address, bad_text_is_refused) {
                                       "[::g]:80",
                                       "[:::]:80",
                                       "127.0.0.1:80:80",
-                                      "[fe80::1%lo]:80"};
+                                      "[fe80::1%]:80",
+                                      "[%lo]:80",
+                                      "[::g%lo]:80",
+                                      "127.0.0.1%lo:80",
+                                      "fe80::1%lo:80"};
     char long_text[4096];
     cr_assert_eq(pn_address_parse(NULL, &address, &address_bytes), PIRN_EINVAL);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -116,4 +122,35 @@ Test(address, format_is_safe_and_ports_can_be_set) {
     pn_address_set_port((struct sockaddr *)&address, 2);
     pn_address_format((struct sockaddr *)&address, text, sizeof text, NULL);
     cr_assert_str_eq(text, "[::1]:2");
+}
+
+static uint32_t scope(void) {
+    return ((struct sockaddr_in6 *)(void *)&address)->sin6_scope_id;
+}
+
+/* Goal: a zone is an interface's name or number, is written back as the name, and an unknown one has a code of its own.
+ * Method: the loopback interface in both spellings; names and numbers that no interface has; a number that is written
+ *         back for an interface that is gone. */
+Test(address, zone_is_understood_and_written_back) {
+    char number[64], back[64];
+    unsigned lo = if_nametoindex("lo");
+    cr_assert_neq(lo, 0);
+    expect_good("[fe80::1%lo]:80", "[fe80::1%lo]:80", 80, false);
+    cr_assert_eq(scope(), lo);
+    snprintf(number, sizeof number, "[fe80::1%%%u]:0", lo);
+    expect_good(number, "[fe80::1%lo]:0", 0, false);
+    cr_assert_eq(scope(), lo);
+    expect_good("[fe80::1]:80", "[fe80::1]:80", 80, false);
+    cr_assert_eq(scope(), 0);
+    static const char *const unknown[] = {
+        "[fe80::1%nowhere0]:80", "[fe80::1%999999]:80",     "[fe80::1%99999999999999999999]:80",
+        "[fe80::1%0]:80",        "[fe80::1%a-very-long]:1", "[fe80::1%-1]:80",
+        "[fe80::1%1x]:80",       "[fe80::1%25lo]:80"};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+        cr_assert_eq(pn_address_parse(unknown[i], &address, &address_bytes), -ENODEV, "%s", unknown[i]);
+    }
+    cr_assert_eq(pn_address_parse("[fe80::1%lo]:80", &address, &address_bytes), 0);
+    ((struct sockaddr_in6 *)(void *)&address)->sin6_scope_id = 999999;
+    pn_address_format((struct sockaddr *)&address, back, sizeof back, NULL);
+    cr_assert_str_eq(back, "[fe80::1%999999]:80");
 }

@@ -2,8 +2,11 @@
  *
  * What: socket operations as records, in every mode and policy, on real sockets.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -704,4 +707,62 @@ Test(socket, hangup_is_told_and_bytes_and_half_close_are_none, .timeout = 60) {
     /* Goal: a wait for the hang-up ends with a reset only, and takes no byte from the reads around it.
      * Method: waits that time out before and after bytes came, reads of different sizes, half closes, then a reset. */
     test_run_everywhere(wait_for_a_hangup, NULL);
+}
+
+/* "[fe80::1%eth0]" of some interface; false: this machine has none. */
+static bool find_link_local(char text[INET6_ADDRSTRLEN + IF_NAMESIZE + 3]) {
+    struct ifaddrs *all, *one;
+    bool found = false;
+    TEST_CHECK(getifaddrs(&all) == 0);
+    for (one = all; one && !found; one = one->ifa_next) {
+        const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)(const void *)one->ifa_addr;
+        if (six && six->sin6_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&six->sin6_addr)) {
+            char host[INET6_ADDRSTRLEN];
+            TEST_CHECK(inet_ntop(AF_INET6, &six->sin6_addr, host, sizeof host) != NULL);
+            sprintf(text, "[%s%%%s]", host, one->ifa_name);
+            found = true;
+        }
+    }
+    freeifaddrs(all);
+    return found;
+}
+
+static int tell_peer(pirn_socket socket, void *context) {
+    char peer[100];
+    size_t moved;
+    (void)context;
+    TEST_CHECK(pirn_socket_peer(socket, peer, sizeof peer, NULL) == 0);
+    return pirn_write(socket, peer, strlen(peer), &moved, PIRN_FOREVER);
+}
+
+static int connect_with_zone(void *arg) {
+    char host[INET6_ADDRSTRLEN + IF_NAMESIZE + 3], address[100], peer[100] = "", end[100];
+    size_t moved, total = 0;
+    pirn_listener *listener;
+    pirn_socket socket;
+    (void)arg;
+    TEST_CHECK(pirn_connect("[fe80::1%nowhere0]:80", &socket, PIRN_FOREVER) == -ENODEV);
+    TEST_CHECK(pirn_listen("[fe80::1%nowhere0]:80", NULL, &listener) == -ENODEV);
+    if (!find_link_local(host)) {
+        return 0;
+    }
+    snprintf(address, sizeof address, "%s:0", host);
+    TEST_CHECK(pirn_listen(address, NULL, &listener) == 0);
+    snprintf(address, sizeof address, "%s:%d", host, pirn_listener_port(listener));
+    TEST_CHECK(pirn_serve(listener, "peer", tell_peer, NULL) == 0);
+    TEST_CHECK(pirn_connect(address, &socket, PIRN_FOREVER) == 0);
+    TEST_CHECK(pirn_socket_peer(socket, end, sizeof end, NULL) == 0 && strcmp(end, address) == 0);
+    while (pirn_read(socket, peer + total, sizeof peer - 1 - total, &moved, PIRN_FOREVER) == 0 && moved > 0) {
+        total += moved;
+    }
+    TEST_CHECK(strncmp(peer, host, strlen(host)) == 0);
+    TEST_CHECK(pirn_close(socket) == 0);
+    pirn_listener_close(listener);
+    return 0;
+}
+
+Test(socket, address_with_a_zone_is_connected_to_and_told) {
+    /* Goal: a link-local address works with its zone, and both ends are told with it; an unknown zone has its code.
+     * Method: an interface of this machine that has one, if any: listen on it, connect, and compare the texts. */
+    test_run_everywhere(connect_with_zone, NULL);
 }

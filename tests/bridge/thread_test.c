@@ -4,6 +4,11 @@
  */
 #include "test.h"
 
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base.h"
 #include "thread.h"
 
 typedef struct seen {
@@ -74,4 +79,36 @@ Test(thread, role_can_be_set) {
     cr_assert_eq(pn_thread_role(), PN_WORKER);
     cr_assert_str_eq(pn_thread_role_text(), "a callback");
     pn_thread_set_role(PN_FOREIGN);
+}
+
+/* Goal: a thread that the system refuses is a limit, with a line that names it, and not "try again".
+ * Method: a child of a user who may have no thread more. */
+Test(thread, refused_thread_is_a_limit_with_a_cure) {
+    enum { NOBODY = 65534, AS_IT_SHOULD = 42, CANNOT_TELL = 43 };
+    int said[2];
+    cr_assert_eq(pipe(said), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        pthread_t thread;
+        (void)dup2(said[1], STDERR_FILENO);
+        if (setrlimit(RLIMIT_NPROC, &(struct rlimit){1, 1}) != 0 || (geteuid() == 0 && setuid(NOBODY) != 0)) {
+            _exit(CANNOT_TELL);
+        }
+        int code = pn_thread_start(&thread, PN_OFFLOAD, "one-more", look, &(seen){.role = PN_FOREIGN});
+        _exit(code == PIRN_ELIMIT ? AS_IT_SHOULD : code == 0 ? CANNOT_TELL : 1);
+    }
+    char text[1000] = "";
+    int status;
+    close(said[1]);
+    ssize_t length = read(said[0], text, sizeof text - 1);
+    close(said[0]);
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(WIFEXITED(status), "status %d: %s", status, text);
+    if (WEXITSTATUS(status) == CANNOT_TELL) {
+        return; /* a namespace without that user */
+    }
+    cr_assert_eq(WEXITSTATUS(status), AS_IT_SHOULD, "status %d: %s", status, text);
+    cr_assert_gt(length, 0);
+    cr_assert_not_null(strstr(text, "no thread for \"one-more\""), "%s", text);
+    cr_assert_not_null(strstr(text, "pids.max"), "%s", text);
 }

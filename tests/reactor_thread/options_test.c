@@ -101,3 +101,20 @@ Test(options, durations_beyond_the_clock_are_endless, .timeout = 30) {
         }
     }
 }
+
+/* Goal: a quota of CPUs bounds the default, rounded up, and is named as the reason; what is asked for is kept.
+ * Method: the count for quotas around the number of cores; the words for what this machine has, and for an option. */
+Test(options, quota_bounds_the_default_workers) {
+    static const unsigned cases[][3] = {{64, 0, 64},  {64, 200, 2}, {64, 201, 3}, {64, 1, 1},
+                                        {2, 6400, 2}, {1, 50, 1},   {4, 400, 4},  {4, 399, 4}};
+    char text[64];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cr_assert_eq(pn_options_count_cpus(cases[i][0], cases[i][1]), cases[i][2], "case %zu", i);
+    }
+    pn_options_explain_workers(NULL, 1, text, sizeof text);
+    cr_assert_not_null(strstr(text, "CPU"), "%s", text);
+    pn_options_explain_workers(&(pirn_options){.workers = 7}, 7, text, sizeof text);
+    cr_assert_str_eq(text, "as asked for");
+    pn_options_explain_workers(&(pirn_options){.mode = PIRN_MODE_SINGLE, .workers = 7}, 1, text, sizeof text);
+    cr_assert_str_eq(text, "single mode");
+}
