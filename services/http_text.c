@@ -38,15 +38,20 @@ void pn_http_put_number(pn_http_out *out, uint64_t number) {
     pn_http_put(out, digits + first, sizeof digits - first);
 }
 
+/* A bit for each byte of a token. Every byte of every field's name is looked up here. */
+static const uint32_t token_bits[8] = {0, 0x03ff6cfa, 0xc7fffffe, 0x57ffffff};
+
+static inline bool is_token_char(unsigned char byte) {
+    return token_bits[byte / 32] >> byte % 32 & 1;
+}
+
 bool pn_http_is_token_char(unsigned char byte) {
-    /* One bit a byte from 0x20 on: every byte of every field's name is looked up here. */
-    static const uint32_t token_bits[] = {0x03ff6cfa, 0xc7fffffe, 0x57ffffff};
-    return byte >= 0x20 && byte < 0x80 && (token_bits[byte / 32 - 1] >> byte % 32 & 1) != 0;
+    return is_token_char(byte);
 }
 
 bool pn_http_is_token(const char *text, size_t bytes) {
     for (size_t i = 0; i < bytes; i++) {
-        if (!pn_http_is_token_char((unsigned char)text[i])) {
+        if (!is_token_char((unsigned char)text[i])) {
             return false;
         }
     }

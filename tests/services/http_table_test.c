@@ -369,7 +369,7 @@ static int serve_all(void *arg) {
  *       closes or serves on. Method: each case on a connection of its own, whole, byte by byte and at random splits; a
  *       probe or the end of the stream behind it; in every mode. */
 Test(http_table, server_answers_every_case, .timeout = 120) {
-    ways_served = pirn_test_count(4, 3) == 4 ? 4 : 3;
+    ways_served = pirn_test_is_long() ? 4 : 3;
     run_everywhere(serve_all);
 }
 
