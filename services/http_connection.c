@@ -62,6 +62,7 @@ typedef struct connection {
     bool used;                /* it has brought a request                                                     */
     bool idle_end;            /* it is closed because it brings none                                      */
     pirn_time drain_deadline; /* of the next request, once the server drains; 0: it does not                */
+    pirn_time began_at;       /* the first byte of the request that is being read came; 0: none has        */
     unsigned served;
     /* the request under way, while RUNNING */
     pirn_tasklet request;
@@ -80,51 +81,92 @@ static void enter(connection *conn, phase next, pirn_time since) {
 /* ---- writing, while no request is out ---- */
 
 /* Write a few bytes of our own. Nudges may come in between. */
-static int write_own(connection *conn, const char *bytes, size_t count) {
+static int write_own(connection *conn, const char *bytes, size_t count, size_t *done) {
     pirn_time deadline = pirn_after(conn->server->options.write_timeout_ns);
     int rc = 0;
-    while (count > 0) {
+    *done = 0;
+    while (*done < count) {
         size_t moved = 0;
-        rc = pirn_write(conn->socket, bytes, count, &moved, deadline);
-        bytes += moved;
-        count -= moved;
+        rc = pirn_write(conn->socket, bytes + *done, count - *done, &moved, deadline);
+        *done += moved;
         if (rc != 0 && rc != PN_HTTP_NUDGE) {
             break;
         }
     }
-    return count == 0 ? 0 : rc;
+    return *done == count ? 0 : rc;
 }
 
-/* Answer what cannot be read as a request, and close. */
-static void refuse(connection *conn, int status) {
-    const pirn_http_options *options = &conn->server->options;
-    char text[512];
-    size_t length = pn_http_refusal(status, text, sizeof text);
-    conn->closing = true;
-    conn->linger = write_own(conn, text, length) == 0;
-    if (options->on_access) {
-        char line[160], peer[64] = "?";
-        bool loopback;
-        (void)pirn_socket_peer(conn->socket, peer, sizeof peer, &loopback);
-        snprintf(line, sizeof line, "peer=%s method=- path=\"-\" status=%d bytes=%zu us=0", peer, status, length);
-        options->on_access(options->on_access_context, line);
+/* The request line as it came, in `line`: method and target, cut short where they are too long to log. False: it is not
+ * whole. */
+static bool read_line(const connection *conn, char line[512], pirn_http_access *access) {
+    const char *from = conn->input + conn->parser.lint.head_start;
+    size_t left = conn->length > conn->parser.lint.head_start ? conn->length - conn->parser.lint.head_start : 0;
+    const char *end = memchr(from, '\n', left);
+    if (!end) {
+        return false;
     }
+    size_t bytes = (size_t)(end - from) < 511 ? (size_t)(end - from) : 511;
+    memcpy(line, from, bytes);
+    line[bytes] = '\0';
+    line[strcspn(line, "\r")] = '\0';
+    access->method = line;
+    char *space = strchr(line, ' ');
+    if (space) {
+        *space = '\0';
+        access->target = space + 1;
+        space[1 + strcspn(space + 1, " ")] = '\0';
+    }
+    return true;
+}
+
+/* Tell of a request that no request tasklet tells of. `request` NULL: of what was read of it so far. */
+static void tell_access(const connection *conn, const pn_http_request *request, pirn_http_access *access) {
+    char peer[64] = "?", line[512];
+    bool loopback;
+    if (!conn->server->options.on_access) {
+        return;
+    }
+    (void)pirn_socket_peer(conn->socket, peer, sizeof peer, &loopback);
+    request = request ? request : conn->parser.request;
+    access->peer = peer;
+    access->method = access->target = "-";
+    if (request) {
+        access->method = request->sent_method;
+        access->target = request->target;
+    } else {
+        (void)read_line(conn, line, access);
+    }
+    pirn_time now = pirn_now();
+    pn_http_access_tell(conn->server, access, conn->began_at ? conn->began_at : now, now);
+}
+
+/* Answer what cannot be read as a request, or not be served, and close. */
+static void refuse(connection *conn, int status, const pn_http_request *request) {
+    char text[512];
+    size_t body_bytes, moved;
+    size_t length = pn_http_refusal(status, text, sizeof text, &body_bytes);
+    conn->closing = true;
+    conn->linger = write_own(conn, text, length, &moved) == 0;
+    size_t head = length - body_bytes;
+    pirn_http_access access = {
+        .status = moved > 0 ? status : 0, .bytes = moved > head ? moved - head : 0, .complete = moved == length};
+    tell_access(conn, request, &access);
 }
 
 /* ---- the request under way ---- */
 
-/* The request has been joined: what it came to. */
-static void settle(connection *conn) {
+/* The request has been joined: what it came to. Returns its exchange, the caller's to destroy, if it was cancelled
+ * before its first turn, or got no stack; NULL: it ran. */
+static pirn_http_exchange *settle(connection *conn) {
+    pirn_http_exchange *unused = conn->outcome.started ? NULL : conn->exchange;
     conn->request.id = 0;
-    if (!conn->outcome.started) { /* cancelled before its first turn, or it got no stack */
-        pn_http_exchange_destroy(conn->exchange);
-    }
     conn->exchange = NULL;
     if (!conn->outcome.started || !conn->outcome.keep_alive) {
         conn->closing = true;
         conn->linger = conn->outcome.started && (!conn->client_closes || conn->length > 0) && !conn->ended;
     }
     enter(conn, IDLE, conn->outcome.ended_at);
+    return unused;
 }
 
 /* The client is gone, or we have to go: end the request whatever it does. Its handler's clean-up may take its time. */
@@ -136,7 +178,13 @@ static void abandon(connection *conn) {
         (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
     }
     pirn_shield_leave();
-    settle(conn);
+    pirn_http_exchange *unused = settle(conn);
+    if (unused) {
+        pirn_http_access access = {.status = 0};
+        conn->began_at = unused->began_at;
+        tell_access(conn, unused->request, &access);
+        pn_http_exchange_destroy(unused);
+    }
     conn->closing = true;
     conn->linger = false;
 }
@@ -148,9 +196,11 @@ static void cancel_overdue(connection *conn) {
 
 /* It has ended by itself, or was overdue. Without a stack, or a turn in all its time, it has answered nothing. */
 static void conclude(connection *conn) {
-    settle(conn);
-    if (!conn->outcome.started) {
-        refuse(conn, 503);
+    pirn_http_exchange *unused = settle(conn);
+    if (unused) {
+        conn->began_at = unused->began_at;
+        refuse(conn, 503, unused->request);
+        pn_http_exchange_destroy(unused);
     }
 }
 
@@ -245,7 +295,7 @@ static void start_request(connection *conn) {
     be_busy(conn);
     pirn_http_exchange *exchange = pn_http_exchange_create();
     if (!exchange) {
-        refuse(conn, 503);
+        refuse(conn, 503, NULL);
         return;
     }
     exchange->server = conn->server;
@@ -254,6 +304,8 @@ static void start_request(connection *conn) {
     exchange->socket = conn->socket;
     exchange->outcome = &conn->outcome;
     exchange->started_at = pirn_now();
+    exchange->began_at = conn->began_at ? conn->began_at : exchange->started_at;
+    conn->began_at = 0;
     bool unlimited = exchange->match.route && (exchange->match.route->flags & PIRN_ROUTE_NO_DEADLINE);
     exchange->handler_deadline =
         unlimited ? PIRN_FOREVER : pn_deadline(exchange->started_at, options->handler_timeout_ns);
@@ -265,8 +317,8 @@ static void start_request(connection *conn) {
     enter(conn, RUNNING, exchange->started_at);
     spawn_request(conn, exchange);
     if (conn->request.id == 0) {
+        refuse(conn, 503, exchange->request);
         pn_http_exchange_destroy(exchange);
-        refuse(conn, 503);
     }
 }
 
@@ -274,9 +326,10 @@ static void start_request(connection *conn) {
 
 static void continue_if_waited_for(connection *conn) {
     static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    size_t done;
     bool nothing_yet = conn->length == 0 && conn->parser.request->body_bytes == 0;
     conn->parser.wants_continue = false;
-    if (nothing_yet && write_own(conn, go_on, sizeof go_on - 1) != 0) {
+    if (nothing_yet && write_own(conn, go_on, sizeof go_on - 1, &done) != 0) {
         conn->closing = true;
     }
 }
@@ -286,6 +339,7 @@ static void continue_if_waited_for(connection *conn) {
 static void go_hungry(connection *conn) {
     conn->hungry = true;
     if (conn->length > 0 || conn->parser.phase == PN_HTTP_BODY) {
+        conn->began_at = conn->began_at ? conn->began_at : pirn_now();
         be_busy(conn);
     } else {
         pn_http_idle_begin(&conn->member, conn->phase_since);
@@ -310,7 +364,7 @@ static void parse_input(connection *conn) {
     if (status > 0) {
         start_request(conn);
     } else if (status < 0) {
-        refuse(conn, -status);
+        refuse(conn, -status, NULL);
     } else {
         go_hungry(conn);
     }
@@ -380,7 +434,7 @@ static pirn_time input_deadline(connection *conn) {
 
 static void input_timed_out(connection *conn) {
     if (conn->phase == HEAD || conn->phase == BODY) {
-        refuse(conn, 408);
+        refuse(conn, 408, NULL);
     } else if (conn->phase == IDLE) {
         conn->closing = conn->idle_end = true;
         conn->linger = true; /* its next request may be under way: it then finds the end, not a reset */
@@ -412,7 +466,7 @@ static void input_failed(connection *conn) {
 
 static void receive(connection *conn, pirn_time deadline) {
     if (!make_room(conn)) {
-        refuse(conn, 503);
+        refuse(conn, 503, NULL);
         return;
     }
     size_t moved = 0;

@@ -18,8 +18,6 @@
 #include "sched.h"
 #include "tasklet.h"
 
-#define LOG_LINE_BYTES 512
-
 static bool peer_is_loopback(const pirn_http_exchange *exchange) {
     char peer[64];
     bool loopback = false;
@@ -91,15 +89,14 @@ static void conclude_failure(pirn_http_exchange *exchange, int code) {
     pirn_shield_leave();
 }
 
-static void log_access(const pirn_http_exchange *exchange, pirn_time ended_at) {
-    const pirn_http_options *options = &exchange->server->options;
-    char line[LOG_LINE_BYTES], path[256];
-    pn_http_log_escape(exchange->request->path, path, sizeof path);
-    snprintf(line, sizeof line, "peer=%s method=%s path=\"%s\" status=%d bytes=%llu us=%lld", pirn_http_peer(exchange),
-             exchange->request->method, path, exchange->head_sent ? exchange->status : 0,
-             (unsigned long long)exchange->body_bytes,
-             (long long)((ended_at - exchange->started_at) / PIRN_MICROSECOND));
-    options->on_access(options->on_access_context, line);
+static void tell_access(const pirn_http_exchange *exchange, pirn_time ended_at, bool whole) {
+    pirn_http_access access = {.peer = pirn_http_peer(exchange),
+                               .method = exchange->request->sent_method,
+                               .target = exchange->request->target,
+                               .status = exchange->head_sent ? exchange->status : 0,
+                               .bytes = exchange->body_sent,
+                               .complete = whole};
+    pn_http_access_tell(exchange->server, &access, exchange->began_at, ended_at);
 }
 
 int pn_http_dispatch(void *arg) {
@@ -118,7 +115,7 @@ int pn_http_dispatch(void *arg) {
     outcome->cut = exchange->head_sent && !whole && exchange->framing == PN_HTTP_UNTIL_CLOSE;
     outcome->ended_at = pirn_now();
     if (exchange->server->options.on_access) {
-        log_access(exchange, outcome->ended_at);
+        tell_access(exchange, outcome->ended_at, whole);
     }
     pn_http_exchange_destroy(exchange);
     return 0;

@@ -54,6 +54,7 @@ struct pirn_http_exchange {
     pn_http_match match;
     pirn_socket socket;
     pn_http_outcome *outcome;
+    pirn_time began_at; /* its first byte was read, for the log                                      */
     pirn_time started_at, handler_deadline;
     bool last; /* no further request on this connection                                     */
     /* the response; request tasklet only */
@@ -61,7 +62,8 @@ struct pirn_http_exchange {
     bool begun; /* a body was begun: status and fields are fixed                              */
     bool head_sent;
     bool finished;
-    bool has_type; /* Content-Type is among `fields`                                            */
+    bool nosniff, has_nosniff; /* it gets that field; the handler has added it                            */
+    bool has_type;             /* Content-Type is among `fields`                                            */
     pn_http_framing framing;
     int status;               /* 0: none chosen                                                          */
     int failed;               /* what ended the sending early                                            */
@@ -71,7 +73,8 @@ struct pirn_http_exchange {
     char *buffer; /* [prefix_room of head and chunk size][gathered][room for chunk ends]        */
     size_t buffer_bytes;
     size_t prefix_room, gathered;
-    uint64_t body_bytes; /* of the body so far, for the log                                          */
+    uint64_t body_bytes; /* of the body so far, as the handler wrote it                              */
+    uint64_t body_sent;  /* of it, handed to the system                                              */
     char peer[64];
     char inline_buffer[PN_HTTP_INLINE_BYTES];
 };
@@ -87,7 +90,10 @@ void pn_http_response_reset(pirn_http_exchange *exchange);
 /* The short text/plain page of an error status; 503 comes with Retry-After. */
 int pn_http_reply_status(pirn_http_exchange *exchange, int status);
 /* A whole response for a request that could not be read: closes. Returns its length. `text` is at least 512 bytes. */
-size_t pn_http_refusal(int status, char *text, size_t text_bytes);
+size_t pn_http_refusal(int status, char *text, size_t text_bytes, size_t *body_bytes);
+
+/* Tell the program of a request that is over. Its server has an on_access. http_access.c */
+void pn_http_access_tell(pirn_http_server *server, pirn_http_access *access, pirn_time began_at, pirn_time ended_at);
 
 /* The request tasklet: routes, runs the handler, completes the response, frees the exchange. http_dispatch.c */
 int pn_http_dispatch(void *exchange);

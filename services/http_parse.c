@@ -294,6 +294,17 @@ static int read_head(pn_http_parser *parser, char *head, size_t bytes) {
     return read_target(request, target, target + lint->target_bytes);
 }
 
+/* What is taken apart and decoded in place is kept as it came, too: `to` has room for it. */
+static void keep_line(pn_http_request *request, const pn_http_lint *lint, const char *head, char *to) {
+    memcpy(to, head, lint->method_bytes);
+    to[lint->method_bytes] = '\0';
+    request->sent_method = to;
+    to += lint->method_bytes + 1;
+    memcpy(to, head + lint->method_bytes + 1, lint->target_bytes);
+    to[lint->target_bytes] = '\0';
+    request->target = to;
+}
+
 static int feed_head(pn_http_parser *parser, const char *data, size_t bytes, size_t *used) {
     pn_http_lint *lint = &parser->lint;
     int status = pn_http_lint_head(lint, parser->limits, data, bytes);
@@ -303,11 +314,14 @@ static int feed_head(pn_http_parser *parser, const char *data, size_t bytes, siz
     size_t head_bytes = lint->seen - lint->head_start;
     char *head;
     /* As many fields as lines: the request line's place is for the host of an absolute target (replace_host). */
-    parser->request = pn_http_request_create(lint->lines, head_bytes, &head);
+    size_t line_bytes = lint->method_bytes + lint->target_bytes + 2;
+    parser->request = pn_http_request_create(lint->lines, head_bytes + 1 + line_bytes, &head);
     if (!parser->request) {
         return -500;
     }
     memcpy(head, data + lint->head_start, head_bytes);
+    head[head_bytes] = '\0';
+    keep_line(parser->request, lint, head, head + head_bytes + 1);
     *used = lint->seen;
     parser->phase = PN_HTTP_BODY;
     return read_head(parser, head, head_bytes);

@@ -15,9 +15,10 @@
 
 typedef struct pn_http_request {
     const char *method;
-    const char *path;  /* decoded                                                                    */
-    const char *query; /* raw                                                                        */
-    char *body;        /* malloc'ed; NULL: none                                                      */
+    const char *path;                 /* decoded                                                                    */
+    const char *query;                /* raw                                                                        */
+    const char *sent_method, *target; /* as they came, for the log: set with the first of the others         */
+    char *body;                       /* malloc'ed; NULL: none                                                      */
     size_t body_bytes;
     uint8_t minor; /* HTTP/1.minor                                                              */
     bool is_head;

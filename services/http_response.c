@@ -26,7 +26,7 @@
 
 #define CHUNK_PREFIX_ROOM 20u  /* 16 digits and CR LF                                                       */
 #define SUFFIX_ROOM       8u   /* the chunk's CR LF and the last chunk                                     */
-#define HEAD_FIXED_ROOM   256u /* status line, Date, Content-Length or Transfer-Encoding, Connection: at most 190 */
+#define HEAD_FIXED_ROOM   256u /* status line, Date, Content-Length or Transfer-Encoding, Connection: at most 223 */
 #define PRINT_BYTES       512u
 #define RETRY_AFTER_S     "1" /* with every 503: what was full moves on within moments                       */
 
@@ -130,6 +130,7 @@ int pirn_http_field(pirn_http_exchange *exchange, const char *name, const char *
         exchange->has_type = rc == 0;
         return rc;
     }
+    exchange->has_nosniff |= pn_ascii_equal(name, "X-Content-Type-Options");
     return append_field(exchange, name, value);
 }
 
@@ -180,6 +181,9 @@ static void put_head(const pirn_http_exchange *exchange, size_t length, pn_http_
         pn_http_put_text(out, exchange->content_type);
         pn_http_put(out, "\r\n", 2);
     }
+    if ((exchange->nosniff || exchange->server->options.nosniff) && !exchange->has_nosniff) {
+        pn_http_put_text(out, "X-Content-Type-Options: nosniff\r\n");
+    }
     if (exchange->framing == PN_HTTP_LENGTH) {
         pn_http_put(out, "Content-Length: ", 16);
         pn_http_put_number(out, length);
@@ -199,20 +203,33 @@ static void put_head(const pirn_http_exchange *exchange, size_t length, pn_http_
 
 /* ---- sending ---- */
 
+/* What is sent together: head or chunk size, a part of the body, the chunk's end. */
+typedef struct piece {
+    const char *bytes;
+    size_t count;
+    size_t body_at, body_bytes; /* which of them are the body's */
+} piece;
+
+/* Of the body's bytes in `out`, how many are among the first `moved`. */
+static size_t body_among(const piece *out, size_t moved) {
+    size_t body = moved > out->body_at ? moved - out->body_at : 0;
+    return body < out->body_bytes ? body : out->body_bytes;
+}
+
 /* Write all of it. A slow client has write_timeout_ns for each bit of progress, not for the whole. */
-static int send_bytes(pirn_http_exchange *exchange, const char *bytes, size_t count) {
+static int send_piece(pirn_http_exchange *exchange, const piece *out) {
     pirn_time patience = exchange->server->options.write_timeout_ns;
-    while (count > 0) {
+    size_t done = 0;
+    int rc = 0;
+    while (done < out->count && rc == 0) {
         size_t moved = 0;
-        int rc = pirn_write(exchange->socket, bytes, count, &moved, pirn_after(patience));
-        if (rc != 0 && !(rc == PIRN_ETIMEDOUT && moved > 0)) {
-            exchange->failed = rc;
-            return rc;
-        }
-        bytes += moved;
-        count -= moved;
+        rc = pirn_write(exchange->socket, out->bytes + done, out->count - done, &moved, pirn_after(patience));
+        rc = rc == PIRN_ETIMEDOUT && moved > 0 ? 0 : rc;
+        done += moved;
     }
-    return 0;
+    exchange->body_sent += body_among(out, done);
+    exchange->failed = rc;
+    return rc;
 }
 
 static void put_hex(pn_http_out *out, size_t number) {
@@ -265,12 +282,14 @@ static char *compose_suffix(const pirn_http_exchange *exchange, char *at, bool w
 /* Send what is gathered, and the head if it is still here. `whole`: nothing follows. */
 static int send_gathered(pirn_http_exchange *exchange, bool whole) {
     char *start = compose_prefix(exchange, whole);
-    char *end = exchange->buffer + exchange->prefix_room + (body_is_sent(exchange) ? exchange->gathered : 0);
-    end = compose_suffix(exchange, end, whole);
+    char *body = exchange->buffer + exchange->prefix_room;
+    size_t body_bytes = body_is_sent(exchange) ? exchange->gathered : 0;
+    const char *end = compose_suffix(exchange, body + body_bytes, whole);
     exchange->head_sent = true;
     exchange->gathered = 0;
     exchange->prefix_room = CHUNK_PREFIX_ROOM;
-    return send_bytes(exchange, start, (size_t)(end - start));
+    const piece out = {start, (size_t)(end - start), (size_t)(body - start), body_bytes};
+    return send_piece(exchange, &out);
 }
 
 /* ---- the body in one piece ---- */
@@ -323,8 +342,11 @@ int pirn_http_reply(pirn_http_exchange *exchange, int status, const char *conten
     if (together > 0) {
         memcpy(out.at, body, together);
     }
-    rc = send_bytes(exchange, exchange->buffer, (size_t)(out.at - exchange->buffer) + together);
-    return rc == 0 ? send_bytes(exchange, (const char *)body + together, bytes - together) : rc;
+    size_t head = (size_t)(out.at - exchange->buffer);
+    const piece first = {exchange->buffer, head + together, head, together};
+    const piece rest = {(const char *)body + together, bytes - together, 0, bytes - together};
+    rc = send_piece(exchange, &first);
+    return rc == 0 ? send_piece(exchange, &rest) : rc;
 }
 
 /* ---- the body as it comes ---- */
@@ -439,6 +461,7 @@ void pn_http_response_reset(pirn_http_exchange *exchange) {
     exchange->content_type = NULL;
     exchange->fields_bytes = exchange->gathered = 0;
     exchange->body_bytes = 0;
+    exchange->has_nosniff = false;
 }
 
 /* "404 Not Found\n" */
@@ -449,21 +472,23 @@ static size_t status_page(int status, char *text, size_t text_bytes) {
 int pn_http_reply_status(pirn_http_exchange *exchange, int status) {
     char page[80];
     size_t bytes = status_page(status, page, sizeof page);
+    exchange->nosniff = true;
     if (status == 503) {
         (void)pirn_http_field(exchange, "Retry-After", RETRY_AFTER_S); /* without memory it goes without */
     }
     return pirn_http_reply(exchange, status, "text/plain; charset=utf-8", page, bytes);
 }
 
-size_t pn_http_refusal(int status, char *text, size_t text_bytes) {
+size_t pn_http_refusal(int status, char *text, size_t text_bytes, size_t *body_bytes) {
     char page[80], date[PN_HTTP_DATE_BYTES];
     size_t bytes = status_page(status, page, sizeof page);
     pn_http_date(date);
     int length = snprintf(text, text_bytes,
                           "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
-                          "Content-Length: %zu\r\n%sConnection: close\r\n\r\n%s",
+                          "X-Content-Type-Options: nosniff\r\nContent-Length: %zu\r\n%sConnection: close\r\n\r\n%s",
                           status, pn_http_reason(status), date, bytes,
                           status == 503 ? "Retry-After: " RETRY_AFTER_S "\r\n" : "", page);
     PN_ASSERT(length > 0 && (size_t)length < text_bytes);
+    *body_bytes = bytes;
     return (size_t)length;
 }

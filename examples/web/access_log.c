@@ -4,7 +4,7 @@
  *       offload pool takes the full one and writes it.
  * Threads: append: any, under a mutex held for one copy; write: the job's thread; open and close: the main tasklet.
  * Bounds: BUFFER_BYTES of unwritten lines. What does not fit is dropped and counted, and the count is written as a line
- *       once there is room again; the sum of all that is missing is told on stderr at the end.
+ *       once there is room again; the sum of all that is missing is told on stderr, once a minute and at the end.
  * Why poll before write: after POLLOUT a pipe takes PIPE_BUF bytes without blocking, so a reader that stands still
  *       cannot hold up the program's end either, and nobody's descriptor has to be made non-blocking (stderr is shared
  *       with others).
@@ -22,7 +22,9 @@
 #include <unistd.h>
 
 #define BUFFER_BYTES (256u << 10)
+#define LINE_BYTES   512
 #define POLL_MS      100
+#define TELL_NS      (60 * PIRN_SECOND) /* between two lines on stderr about missing ones */
 #define CLOSE_NS     PIRN_SECOND
 
 typedef struct buffer {
@@ -46,6 +48,8 @@ struct access_log {
     /* the writer's, then close's */
     buffer *writing;
     uint64_t missing; /* from the log, all in all */
+    uint64_t missing_told;
+    pirn_time told_at;
 };
 
 /* Lock held. */
@@ -60,10 +64,12 @@ static bool append(access_log *log, const char *line, size_t length) {
     return true;
 }
 
-void access_log_line(void *context, const char *line) {
+void access_log_record(void *context, const pirn_http_access *access) {
     access_log *log = context;
+    char line[LINE_BYTES];
+    size_t length = pirn_http_access_format(access, line, sizeof line);
     pthread_mutex_lock(&log->lock);
-    if (!append(log, line, strlen(line))) {
+    if (!append(log, line, length)) {
         log->dropped++;
     }
     if (log->waiting) {
@@ -106,6 +112,16 @@ static bool given_up(access_log *log) {
     return over;
 }
 
+/* Only if stderr takes it at once: it may be the log's own descriptor, and its reader the one that stands still. */
+static void tell_missing(access_log *log, const char *when) {
+    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (log->missing && poll(&ready, 1, 0) > 0) {
+        complain("access log: %llu lines dropped%s", (unsigned long long)log->missing, when);
+        log->missing_told = log->missing;
+        log->told_at = pirn_now();
+    }
+}
+
 /* The requests' lines that end in what was not written. */
 static uint64_t count_unwritten(const buffer *full, size_t done) {
     uint64_t lines = 0;
@@ -141,8 +157,12 @@ static void write_out(access_log *log) {
 
 static int write_lines(void *arg, pirn_result *out) {
     (void)out;
-    while (take(arg)) {
-        write_out(arg);
+    access_log *log = arg;
+    while (take(log)) {
+        write_out(log);
+        if (log->missing > log->missing_told && (log->told_at == 0 || pirn_now() - log->told_at >= TELL_NS)) {
+            tell_missing(log, " so far");
+        }
     }
     return 0;
 }
@@ -214,14 +234,6 @@ access_log *access_log_open(const char *path) {
     return log;
 }
 
-/* Only if stderr takes it at once: it may be the log's own descriptor, and its reader the one that stands still. */
-static void tell_missing(const access_log *log) {
-    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
-    if (log->missing && poll(&ready, 1, 0) > 0) {
-        complain("access log: %llu lines dropped", (unsigned long long)log->missing);
-    }
-}
-
 void access_log_close(access_log *log) {
     if (!log) {
         return;
@@ -236,6 +248,6 @@ void access_log_close(access_log *log) {
     (void)pirn_await_take(log->ended, &result, PIRN_FOREVER);
     pirn_result_drop(&result);
     pirn_shield_leave();
-    tell_missing(log);
+    tell_missing(log, "");
     destroy(log);
 }

@@ -147,7 +147,7 @@ static int create_server(web_site *site) {
     pirn_http_options options;
     pirn_http_options_init(&options);
     if (site->log) {
-        options.on_access = access_log_line;
+        options.on_access = access_log_record;
         options.on_access_context = site->log;
     }
     site->server = pirn_http_server_create(&options);

@@ -85,7 +85,7 @@ int write_escaped(pirn_http_exchange *exchange, const char *text, size_t length)
 
 /* access_log.c: lines into a bounded buffer, written by a thread of its own. NULL after one line on stderr. */
 access_log *access_log_open(const char *path);
-void access_log_line(void *log, const char *line); /* any thread; never waits: what does not fit is counted */
+void access_log_record(void *log, const pirn_http_access *access); /* any thread; never waits: see the file */
 /* NULL allowed; parks until what is left is written, a second at most; says on stderr how many lines are missing. */
 void access_log_close(access_log *log);
 

@@ -27,6 +27,25 @@ typedef struct pirn_http_exchange pirn_http_exchange;
  * gone. With a response begun the connection is cut. The failure is reported and the server lives. */
 typedef int (*pirn_http_handler)(pirn_http_exchange *exchange, void *context);
 
+/* What a request came to. */
+typedef struct pirn_http_access {
+    int64_t started_unix_ns; /* the wall clock when its first byte was read: nanoseconds since 1970 */
+    pirn_time duration_ns;   /* from then until its response had been handed to the system, or was given up */
+    const char *peer;        /* "127.0.0.1:4711" */
+    const char *method;      /* as it came, any bytes; "-": the request line was not read */
+    const char *target;      /* as it came, undecoded, with its query, any bytes; "-": the same */
+    int status;              /* 0: no response was begun, the client had gone */
+    uint64_t bytes; /* of the response's body, handed to the system: without head and chunk sizes; 0 for HEAD */
+    bool complete;  /* the whole response was handed to the system */
+} pirn_http_access;
+
+/* Write `access` as one line without a line break, `time=2026-01-31T23:59:59.999Z peer=... method=... path="..."
+ * status=... bytes=... us=...`, to `line`, cut and terminated. Times are UTC. The path is the target's, undecoded,
+ * without scheme, host and query (a query may hold secrets); bytes that are not printable ASCII, quotes and backslashes
+ * are written as \xHH. Parks: no. Thread: any. Args: `line` has `line_bytes` bytes; 512 take a path of 256 bytes.
+ * Returns: the length, without the NUL. services/http_access.c */
+PIRN_API size_t pirn_http_access_format(const pirn_http_access *access, char *line, size_t line_bytes);
+
 #define PIRN_HTTP_NO_LIMIT 0xffffffffu
 
 typedef struct pirn_http_options {
@@ -54,9 +73,12 @@ typedef struct pirn_http_options {
      * client is served to the end, and only a reset or an error of its connection cancels. */
     bool cancel_half_closed;
     bool keep_home; /* request tasklets stay at their connection's worker */
-    /* One line a request, without a line break; NULL: off. On any worker; must not park or block. */
-    void (*on_access)(void *context, const char *line);
+    /* Told of each request when it is over, also of those that were refused; NULL: off. On any worker; must not park or
+     * block. The record and its strings are the server's and end with the call. */
+    void (*on_access)(void *context, const pirn_http_access *access);
     void *on_access_context;
+    /* Send "X-Content-Type-Options: nosniff" with each response. The server's own error pages always have it. */
+    bool nosniff;
 } pirn_http_options;
 
 /* Fill in the defaults. Parks: no. Thread: any. */
