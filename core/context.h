@@ -13,16 +13,29 @@
 
 #include "base.h"
 
+/* What a C++ runtime knows of exceptions on a thread: the first two words of the Itanium ABI's __cxa_eh_globals. */
+typedef struct pn_exceptions {
+    void *caught;
+    unsigned uncaught_count;
+} pn_exceptions;
+
+/* Bits of `keeps`: what else than registers a switch exchanges. */
+enum {
+    PN_KEEPS_FLOAT_ENV = 1,  /* set after make, before the first resume; it starts with the ABI's initial one */
+    PN_KEEPS_EXCEPTIONS = 2, /* set by make and init_thread, in a program with a C++ runtime             */
+};
+
 typedef struct pn_context {
-    void *sp;             /* where it was left; NULL while it runs                                       */
-    const void *bottom;   /* lowest address of its stack, for ASan                                       */
-    size_t bytes;         /* of its stack                                                               */
-    void *fake_stack;     /* ASan's, while it is left                                                    */
-    void *tsan_fiber;     /* TSan's                                                                     */
-    uint32_t valgrind_id; /* valgrind's stack number                                                    */
-    uint32_t float_env;   /* mxcsr and x87 control word (fpcr), kept only when keeps_float_env           */
-    bool keeps_float_env; /* set after make, before the first resume; it starts with the ABI's initial one */
-    uint32_t outer_env;   /* the thread's own, while this one runs and keeps its own                   */
+    void *sp;                 /* where it was left; NULL while it runs                                       */
+    const void *bottom;       /* lowest address of its stack, for ASan                                       */
+    size_t bytes;             /* of its stack                                                               */
+    void *fake_stack;         /* ASan's, while it is left                                                    */
+    void *tsan_fiber;         /* TSan's                                                                     */
+    uint32_t valgrind_id;     /* valgrind's stack number                                                    */
+    uint32_t float_env;       /* mxcsr and x87 control word (fpcr), kept only with PN_KEEPS_FLOAT_ENV        */
+    uint32_t outer_env;       /* the thread's own, while this one runs and keeps its own                   */
+    uint32_t keeps;           /* bits, see above                                                            */
+    pn_exceptions exceptions; /* while it is left, with PN_KEEPS_EXCEPTIONS                             */
 } pn_context;
 
 /* `entry` runs on the context's own stack when it is first resumed; it must not return. */

@@ -180,7 +180,7 @@ bool pn_tasklet_start(pn_tasklet *tasklet) {
     }
     pn_context_make(&tasklet->context, tasklet->stack.bottom, tasklet->stack.bytes, tasklet->stack.colour,
                     pn_tasklet_entry);
-    tasklet->context.keeps_float_env = tasklet->flags & PIRN_FLOAT_ENV;
+    tasklet->context.keeps |= tasklet->flags & PIRN_FLOAT_ENV ? PN_KEEPS_FLOAT_ENV : 0;
     return true;
 }
 

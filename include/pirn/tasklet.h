@@ -3,6 +3,11 @@
  * pirn/tasklet.h: start, name, join, cancel. A tasklet is a function with a stack of its own that runs on one worker,
  * its home, and gives the worker to others only where it parks or yields: between two such points tasklets of one home
  * may share plain data without locks.
+ *
+ * In C++ a tasklet may wait inside `catch`, and in destructors while an exception is under way: each tasklet keeps its
+ * own exceptions. An exception must be caught in the function that pirn called: out of a tasklet's function it ends the
+ * program (std::terminate), and out of a callback or destructor it would skip pirn's own frames. Load plug-ins that
+ * bring the program's first C++ runtime before pirn_run().
  */
 #ifndef PIRN_TASKLET_H
 #define PIRN_TASKLET_H

@@ -286,7 +286,7 @@ static void second_rounding_entry(void) {
 Test(context, float_env_asked_is_kept, .init = setup, .fini = teardown) {
     coroutine_start(&first, PN_STACK_BYTES_DEFAULT, rounding_entry);
     coroutine_start(&second, PN_STACK_BYTES_DEFAULT, second_rounding_entry);
-    first.context.keeps_float_env = second.context.keeps_float_env = true;
+    first.context.keeps = second.context.keeps = PN_KEEPS_FLOAT_ENV;
     fesetround(FE_DOWNWARD);
     coroutine_resume(&first);
     cr_assert_eq(rounding_found[0], FE_TONEAREST);
