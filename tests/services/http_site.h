@@ -8,6 +8,7 @@
 #ifndef HTTP_SITE_H
 #define HTTP_SITE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <strings.h>
 
@@ -38,11 +39,14 @@ typedef struct site {
 /* Per test process. */
 static atomic_uint reports, cancelled, slow_running;
 static char last_report[512];
+static pthread_mutex_t last_report_lock = PTHREAD_MUTEX_INITIALIZER; /* handlers of all workers report */
 
 static inline void count_report(void *context, int code, const char *text) {
     (void)context;
     (void)code;
+    pthread_mutex_lock(&last_report_lock);
     snprintf(last_report, sizeof last_report, "%s", text);
+    pthread_mutex_unlock(&last_report_lock);
     atomic_fetch_add(&reports, 1);
 }
 
