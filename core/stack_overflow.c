@@ -6,8 +6,8 @@
  * Threads: init and fini on the thread they concern. The handlers run on the thread that faulted, on a stack of their
  *       own, since the tasklet's is used up; they call nothing that is not async-signal-safe.
  * Invariants: (1) the handlers are installed once and stay: on a thread without pn_stack_thread_init they only pass
- *       the signal on; (2) whoever handled the signal before us (AddressSanitizer, a garbage collector) gets it after
- *       us.
+ *       the signal on, after one line where a mapped file was cut; (2) whoever handled the signal before us
+ *       (AddressSanitizer, a garbage collector) gets it after us.
  * Lifetime: an alternate stack lives from its thread's init to its fini, which puts back the one there was.
  * Rejected: siglongjmp out of the fault, to end one tasklet and go on: its locks and its half-done work would stay. A
  *       handler that ends in raise(): the core dump would show the handler; returning repeats the fault in its place.
@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "hooks.h"
+#include "mapped_file.h"
 #include "reserve.h"
 #include "text.h"
 
@@ -131,6 +132,22 @@ static void say_fault(int signal, const siginfo_t *info, const pn_overflow_subje
     write_line(&out);
 }
 
+/* A file that is shorter now than it was when it was mapped: what lies behind its end faults so. Any thread may meet
+ * it, the one of a database's connection first of all. */
+static void say_cut_file(int signal, const siginfo_t *info) {
+    char path[256];
+    line out = {0};
+    if (signal != SIGBUS || info->si_code != BUS_ADRERR || !pn_mapped_file(info->si_addr, path, sizeof path)) {
+        return;
+    }
+    add_text(&out, "pirn: SIGBUS: the mapped file ");
+    add_text(&out, path);
+    add_text(&out,
+             " was cut by another program, or its disk is full or failing; the process cannot go on. Start it again, "
+             "and leave a database's -shm and -wal files alone while a program uses it.");
+    write_line(&out);
+}
+
 /* ---- the signal ---- */
 
 static bool is_in_guard(const pn_stack *stack, const siginfo_t *info) {
@@ -170,6 +187,7 @@ static void pass_on(int signal, siginfo_t *info, void *machine) {
 
 static void on_fault(int signal, siginfo_t *info, void *machine) {
     int error = errno;
+    say_cut_file(signal, info);
     if (thread.describe) {
         say_what_happened(signal, info);
     }

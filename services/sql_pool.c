@@ -243,6 +243,10 @@ int pirn_sql_open(const char *path, const pirn_sql_options *options, pirn_sql_po
     }
     while (!status && pool->slot_count < filled.connections) {
         status = add_slot(pool);
+        if (status && error) {
+            snprintf(error, error_bytes, "no memory or no thread for connection %u of %u (see ulimit -u and pids.max)",
+                     pool->slot_count + 1, filled.connections);
+        }
     }
     /* Nobody else has the pool yet, so its queue gives the connections in turn. */
     for (unsigned i = 0; !status && i < filled.connections; i++) {

@@ -6,9 +6,12 @@
  */
 #include "sql_site.h"
 
+#include <signal.h>
 #include <sqlite3.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 /* ---- init_sql ---- */
 
@@ -294,4 +297,60 @@ static void check_hostile_view(pirn_sql_pool *none) {
  * Method: a view over a virtual table that shows the program's paths, with and without `trusted`; a harmless view. */
 Test(sql_connect, view_of_others_reaches_no_virtual_table, .timeout = 30) {
     run_modes(run_bare, check_hostile_view);
+}
+
+/* ---- a file that is cut ---- */
+
+/* In a sanitizer's run-time library: where its reports go, whatever its options say. */
+extern void __sanitizer_set_report_fd(void *fd) __attribute__((weak));
+
+static void cut_index(pirn_sql_pool *pool) {
+    char shm[128];
+    snprintf(shm, sizeof shm, "%s-shm", around.path);
+    must(pool, "create table t(a)");
+    cr_assert_eq(truncate(shm, 0), 0);
+    must(pool, "insert into t values (1)");
+}
+
+/* In a child; what it says goes into `text`. Returns its status. */
+static int run_and_die(pirn_mode mode, char *text, size_t text_bytes) {
+    int said = memfd_create("said", MFD_CLOEXEC);
+    cr_assert_geq(said, 0);
+    pid_t child = fork();
+    if (child == 0) {
+        pirn_options options;
+        pirn_options_init(&options);
+        options.mode = mode;
+        around.body = cut_index;
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+        dup2(said, STDERR_FILENO);
+        if (__sanitizer_set_report_fd) {
+            __sanitizer_set_report_fd((void *)(intptr_t)STDERR_FILENO);
+        }
+        _exit(pirn_run(&options, open_and_run, NULL) == 0 ? 0 : 1);
+    }
+    int status;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    ssize_t length = pread(said, text, text_bytes - 1, 0);
+    text[length > 0 ? length : 0] = '\0';
+    close(said);
+    return status;
+}
+
+/* Goal: a -shm file that another program cuts ends the process by SIGBUS, after a line that names the file.
+ * Method: a child cuts it under its own pool and writes, in both modes. */
+Test(sql_connect, cut_shm_file_is_named, .timeout = 30) {
+    char text[2000], line[200];
+    around.options.connections = 2;
+    for (int mode = 0; mode < 2; mode++) {
+        strcpy(around.folder, "/tmp/pirn-sql-test-XXXXXX");
+        cr_assert_not_null(mkdtemp(around.folder));
+        snprintf(around.path, sizeof around.path, "%s/test.db", around.folder);
+        int status = run_and_die(mode ? PIRN_MODE_SINGLE : PIRN_MODE_THREADED, text, sizeof text);
+        remove_folder();
+        cr_assert(WIFSIGNALED(status) ? WTERMSIG(status) == SIGBUS : WEXITSTATUS(status) > 1, "status %#x: %s",
+                  (unsigned)status, text);
+        snprintf(line, sizeof line, "pirn: SIGBUS: the mapped file %s-shm was cut", around.path);
+        cr_assert_not_null(strstr(text, line), "%s", text);
+    }
 }
