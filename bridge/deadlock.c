@@ -8,8 +8,6 @@
  *       empty and every worker expects nothing back; every word is still what it was. Workers that sleep send nothing,
  *       and what they wait for from outside they count until it has arrived (live.h), so if all four hold, no message
  *       is in flight and none can come.
- * Partial: a tasklet parked on pirn's own objects, without a deadline, for stuck_warn_ns is reported once. A worker
- *       looks only when something was dispatched since its last look, so a quiet program does not wake for it.
  * Invariants: (1) a worker is odd only between its announcement and its first look at the inbox afterwards: what it
  *       takes out of its inbox it handles while even; (2) between the store of the own word and the reads of the
  *       others' stands a full fence on every worker, so of two that go idle at once at least one sees the other; (3)
@@ -22,12 +20,13 @@
 
 #include "deadline.h"
 #include "live.h"
+#include "report.h"
 #include "runtime.h"
 
 static _Atomic uint32_t reporting; /* 1: a report is under way, from its judge to worker 0 */
 
-/* Of the report under way. */
-static unsigned judged_parked;   /* the judge's, until it posts the report; then worker 0's */
+/* Of the report under way: whoever has its message. */
+static pn_report report_so_far;
 static uint64_t judged_switches; /* worker 0's: its dispatches when the report came */
 
 static _Atomic uint32_t *idle_word(pn_worker *worker) {
@@ -39,46 +38,40 @@ static uint32_t read_idle(pn_worker *worker) {
     return atomic_load_explicit(idle_word(worker), memory_order_seq_cst);
 }
 
-/* Worker 0, after all reports are out: main hears of it first; it is the one who can do something about it. Unless
- * something new came from outside while the report went round, or main waits for something else by now. */
-static void deliver_verdict(pn_message *message) {
-    pn_sched *sched = &PN_CONTAINER_OF(message, pn_worker, report)->sched;
-    bool stands = pn_outside_count() == 0 && sched->counts.switches == judged_switches;
-    if (stands && sched->main && sched->main->state == PN_PARKED &&
-        pn_waiter_strike(sched->main->waiter, PIRN_EDEADLK)) {
-        pn_ready(sched->main);
-    }
-    /* release: the next judge may use the report messages again; pairs with the exchange in judge. */
+static void end_report(void) {
+    /* release: the next judge may use the report and its messages again; pairs with the exchange in judge. */
     atomic_store_explicit(&reporting, 0, memory_order_release);
 }
 
-/* Worker 0: the judge's word has arrived. A foreign thread may have opened a handle meanwhile: then all is well. */
-static bool begin_report(pn_worker *worker) {
-    judged_switches = worker->sched.counts.switches;
-    if (pn_outside_count() > 0) {
-        /* release: as in deliver_verdict */
-        atomic_store_explicit(&reporting, 0, memory_order_release);
-        return false;
+/* Worker 0, when the report has been to all: print it, and tell main first, which can do something about it. Not when
+ * something came from outside while the report went round, or main waits for something else by now. */
+static void deliver_conclusion(pn_message *message) {
+    pn_sched *sched = &PN_CONTAINER_OF(message, pn_worker, report)->sched;
+    if (pn_outside_count() == 0 && sched->counts.switches == judged_switches) {
+        pn_report_print_total(&report_so_far, pn_below->now());
+        if (sched->main && sched->main->state == PN_PARKED && pn_waiter_strike(sched->main->waiter, PIRN_EDEADLK)) {
+            pn_ready(sched->main);
+        }
     }
-    if (judged_parked == 1) {
-        pn_tell("the only tasklet is parked and nothing can wake it:");
-    } else {
-        pn_tell("all %u tasklets are parked and nothing can wake them:", judged_parked);
-    }
-    return true;
+    end_report();
 }
 
-/* The report goes from worker to worker, so that its lines do not mix, and back to worker 0. */
+/* The report goes from worker to worker, which add their parts, and back to worker 0. */
 static void deliver_report(pn_message *message) {
     pn_worker *worker = PN_CONTAINER_OF(message, pn_worker, report);
-    if (worker->sched.options.id == 0 && !begin_report(worker)) {
-        return;
+    if (worker->sched.options.id == 0) {
+        judged_switches = worker->sched.counts.switches;
+        if (pn_outside_count() > 0) { /* a foreign thread has opened a handle meanwhile */
+            end_report();
+            return;
+        }
+        pn_report_init(&report_so_far);
     }
-    (void)pn_report_parked(&worker->sched, 0, false);
+    pn_report_add_all(&report_so_far, &worker->sched);
     unsigned next = worker->sched.options.id + 1;
     bool last = next == pn_runtime_current.worker_count;
     pn_worker *other = &pn_runtime_current.workers[last ? 0 : next];
-    other->report.deliver = last ? deliver_verdict : deliver_report;
+    other->report.deliver = last ? deliver_conclusion : deliver_report;
     pn_below->post(last ? 0 : next, &other->report);
 }
 
@@ -122,11 +115,10 @@ static void judge(void) {
     if (!nothing_can_happen(&parked) || parked == 0 || !pn_runtime_current.workers[0].sched.main) {
         return; /* without main the shutdown is under way, and cancels who is left */
     }
-    /* acquire: pairs with the release in deliver_verdict. */
+    /* acquire: pairs with the release in end_report. */
     if (atomic_exchange_explicit(&reporting, 1, memory_order_acquire) == 1) {
         return;
     }
-    judged_parked = parked;
     pn_worker *first = &pn_runtime_current.workers[0];
     first->report.deliver = deliver_report;
     pn_below->post(0, &first->report);
@@ -136,7 +128,8 @@ void pn_idle_begin(pn_worker *worker) {
     _Atomic uint32_t *waiting = (_Atomic uint32_t *)&worker->waiting;
     _Atomic uint32_t *expecting = (_Atomic uint32_t *)&worker->expecting;
     /* relaxed, both: published by the next line. */
-    atomic_store_explicit(waiting, worker->sched.counts.holds_drain, memory_order_relaxed);
+    atomic_store_explicit(waiting, worker->sched.counts.holds_drain + worker->sched.counts.daemons_at_work,
+                          memory_order_relaxed);
     atomic_store_explicit(expecting, worker->records + worker->jobs, memory_order_relaxed);
     /* publishes all before it */
     atomic_fetch_add_explicit(idle_word(worker), 1, memory_order_seq_cst);
@@ -149,26 +142,4 @@ void pn_idle_end(pn_worker *worker) {
     atomic_fetch_add_explicit(idle_word(worker), 1, memory_order_seq_cst); /* a judge that saw us asleep looks twice */
     /* between our word and what we take out of the inbox; pairs with the fence in nothing_can_happen */
     atomic_thread_fence(memory_order_seq_cst);
-}
-
-/* ---- census ---- */
-
-pirn_time pn_census(pn_worker *worker) {
-    pn_sched *sched = &worker->sched;
-    pirn_time stuck_ns = pn_runtime_current.options.stuck_warn_ns;
-    if (stuck_ns == PIRN_FOREVER || sched->counts.unlimited == 0) {
-        return PIRN_FOREVER; /* thousands of idle connections wake nobody */
-    }
-    if (worker->census_at == PIRN_FOREVER) {
-        if (sched->counts.switches != worker->census_switches) {
-            worker->census_switches = sched->counts.switches;
-            worker->census_at = pn_deadline(sched->clock, stuck_ns);
-        }
-    } else if (sched->clock >= worker->census_at) {
-        (void)pn_report_parked(sched, sched->clock - stuck_ns + 1, false);
-        worker->census_switches = sched->counts.switches;
-        pirn_time next = pn_oldest_stuck(sched); /* of those that are not due yet */
-        worker->census_at = pn_deadline(next, stuck_ns);
-    }
-    return worker->census_at;
 }

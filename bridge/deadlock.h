@@ -14,7 +14,7 @@
 void pn_idle_begin(pn_worker *worker);
 void pn_idle_end(pn_worker *worker);
 
-/* Owner: report tasklets that are parked for too long, when it is time to look. Returns when to look again. */
+/* Owner: have the tasklets reported that are stuck, when it is time to look (census.c). Returns when to look again. */
 pirn_time pn_census(pn_worker *worker);
 
 #endif

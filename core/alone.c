@@ -60,7 +60,6 @@ static void cancel_all(pn_sched *sched) {
 /* Nothing runnable, no timer, no message: on one thread that is a deadlock. Main hears of it first; without main the
  * rest, which nobody will ever wake, is cancelled. */
 static void deadlock(pn_sched *sched) {
-    pn_tell("all %u tasklets are parked and nothing can wake them:", sched->counts.live);
     (void)pn_report_parked(sched, 0, false);
     if (sched->main && sched->main->state == PN_PARKED && pn_waiter_strike(sched->main->waiter, PIRN_EDEADLK)) {
         pn_ready(sched->main);

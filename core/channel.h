@@ -45,6 +45,7 @@ struct pirn_channel {
     bool shared;
     pn_sched *home; /* of a local one                                                              */
     char name[PN_NAME_BYTES];
+    uint64_t server; /* the tasklet that receives here, or PN_SOMEBODY; 0: not known                      */
     /* any thread, through the hooks */
     pn_lock lock;
     pn_word holds;

@@ -136,6 +136,10 @@ void pn_deferred_set_source(pirn_deferred *deferred, void (*arrived)(void *conte
     deferred->source_arrived = arrived;
 }
 
+void pn_deferred_set_producer(pirn_deferred *deferred, uint64_t tasklet_id) {
+    deferred->producer = tasklet_id;
+}
+
 bool pn_deferred_is_external(const pirn_deferred *deferred) {
     return deferred->external;
 }

@@ -20,6 +20,8 @@ void pn_deferred_set_external(pirn_deferred *deferred);
  * callback and also while it is paused. When a cancel came while the result was on its way: after that was destroyed.
  * Home, before it is given to anybody. */
 void pn_deferred_set_source(pirn_deferred *deferred, void (*arrived)(void *context));
+/* The tasklet that will fire it, for reports. Home, before it is given to anybody. */
+void pn_deferred_set_producer(pirn_deferred *deferred, uint64_t tasklet_id);
 bool pn_deferred_is_external(const pirn_deferred *deferred);
 
 /* The worker it belongs to. Any thread. */

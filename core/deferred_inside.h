@@ -72,12 +72,14 @@ struct pirn_deferred {
     bool patient;  /* a cancel only asks: whoever fires it does so in its own time                       */
     int line;
     const char *file;
+    uint64_t producer; /* the tasklet that will fire it, or PN_SOMEBODY; 0: not known                   */
     pirn_canceller canceller;
     void *cancel_context;
     pn_fan *fan; /* in the place of a canceller; valid until it has fired                                */
     void (*source_arrived)(void *context); /* see pn_deferred_set_source; with cancel_context             */
     /* any thread, through the hooks: see above */
     pn_word holds, fired, outcome;
+    pn_word fed;         /* 1: another deferred fires it: for reports                                          */
     pn_message lifeline; /* born (while a hold of its own keeps it), later the last release: never both at once */
     pn_message arrival;  /* fired elsewhere                                                              */
     pirn_result arriving;

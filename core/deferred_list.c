@@ -254,6 +254,7 @@ static gather *make_gather(size_t count) {
     }
     g->fan.next = next_child;
     deferred->fan = &g->fan; /* cancelled, it finishes as its children do */
+    pn_below->store(&deferred->fed, 1);
     g->deferred = pirn_deferred_retain(deferred);
     g->results = results;
     g->count = g->missing = count;

@@ -173,6 +173,7 @@ static void mark_outside(pirn_deferred *d) {
 
 static void attach(pirn_deferred *d, pirn_deferred *inner) {
     d->waits_for = inner;
+    pn_below->store(&d->fed, 1);
     d->continuation = (pn_link){.kind = PN_LINK_CONTINUE};
     (void)pirn_deferred_retain(d); /* until the result has come: pass_on hands this hold to the run loop */
     if (inner->external || inner->waits_outside) {
@@ -234,6 +235,8 @@ static pirn_deferred *make_relay(pirn_deferred *inner) {
     if (inner->external) {
         pn_deferred_set_external(relay);
     }
+    relay->producer = inner->producer;
+    pn_below->store(&relay->fed, 1);
     *order = (relay_order){
         .message.deliver = deliver_relay, .inner = pirn_deferred_retain(inner), .relay = pirn_deferred_retain(relay)};
     pn_below->post(inner->home, &order->message);
@@ -405,6 +408,7 @@ int pirn_deferred_chain(pirn_deferred *source, pirn_deferred *target) {
     *chain = (chain_link){.source = source, .target = target};
     chain->link =
         (pn_link){.on_result = fire_target, .on_failure = fire_target, .context = chain, .kind = PN_LINK_MOVER};
+    pn_below->store(&target->fed, 1);
     pn_deferred_unshare(source);
     if (source->external || source->waits_outside) {
         mark_outside(target);

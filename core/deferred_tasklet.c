@@ -74,6 +74,7 @@ static pirn_deferred *start_job(pirn_call_fn fn, void *arg, const char *function
     }
     tasklet->function = function;
     *j = (job){.fn = fn, .arg = arg, .deferred = pirn_deferred_retain(deferred), .tasklet = pn_tasklet_handle(tasklet)};
+    deferred->producer = j->tasklet.id;
     deferred->patient = true;
     return deferred;
 }

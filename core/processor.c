@@ -24,6 +24,7 @@
 
 #include "alloc.h"
 #include "call.h"
+#include "channel.h"
 #include "deferred_inside.h"
 #include "failure.h"
 
@@ -78,7 +79,9 @@ static void serve(pirn_processor *processor, call *c) {
         return;
     }
     if (!pirn_deferred_finished(c->reply)) { /* else the caller has given up already */
+        pn_tasklet_set_at_work(true);
         pn_call_conclude(&result, processor->action(processor->context, c->request, &result));
+        pn_tasklet_set_at_work(false);
     }
     answer(c, &result);
 }
@@ -126,6 +129,8 @@ static bool spawn_taker(pirn_processor *processor, const char *name) {
     pn_ending ending = {.fn = taker_ended, .arg = processor};
     pn_tasklet *taker = pn_call_spawn(&options, take_calls, processor, &ending, __FILE__, __LINE__);
     if (taker) {
+        taker->rests = true;
+        processor->calls->server = processor->taker_count == 0 ? pn_tasklet_handle(taker).id : PN_SOMEBODY;
         processor->takers[processor->taker_count++] = pn_tasklet_handle(taker);
         processor->takers_alive++;
     }
@@ -216,6 +221,7 @@ static int submit(pirn_processor *processor, void *request, pirn_drop_fn drop_re
         pn_free(c);
         return PIRN_ENOMEM;
     }
+    (*reply)->producer = processor->calls->server;
     *c = (call){.request = request, .drop = drop_request, .reply = pirn_deferred_retain(*reply)};
     int error = pirn_send(processor->calls, &c, deadline);
     if (error != 0) {

@@ -31,6 +31,7 @@ typedef struct pn_sched_counts {
     unsigned live, parked;
     unsigned unlimited;   /* waits, for as long as only tasklets like, that a report may come to name */
     unsigned holds_drain; /* live ones that are not daemons                                             */
+    unsigned daemons_at_work;
     unsigned deferreds;
     uint64_t switches, spawned, failed;
 } pn_sched_counts;
@@ -104,14 +105,10 @@ uint64_t pn_random(pn_sched *sched);
 /* Report a tasklet's or a deferred's unhandled error: to the handler of `sched` (NULL: stderr), and count it. */
 void pn_report_error(pn_sched *sched, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* Deadlock reports (core/report.c). One line a tasklet: number, name, what it waits on, since when, spawned where.
- * `older_than` 0: all parked without being external; else only those parked on pirn's own objects without a deadline
- * before that time and not yet reported, which are then marked. Returns how many lines were (or with `quiet` would be)
- * printed. */
+/* For core alone: report what is parked on this scheduler, which is all there is. `older_than` 0: a total deadlock;
+ * else those that are stuck (core/report.h), each wait once. Returns how many those are; `quiet` prints and marks
+ * nothing. */
 unsigned pn_report_parked(pn_sched *sched, pirn_time older_than, bool quiet);
-
-/* Since when the oldest of those waits that a partial report would name and has not named yet; PIRN_FOREVER: none. */
-pirn_time pn_oldest_stuck(const pn_sched *sched);
 
 /* For tests without a bridge: run main_fn as tasklet 1 of a scheduler on this thread with `hooks`, to its end and the
  * end of all it started; what is parked for ever then is reported and cancelled. Returns main's result or

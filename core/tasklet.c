@@ -102,6 +102,8 @@ static pn_tasklet *take_record(pn_sched *sched) {
     PN_DCHECK(tasklet->state == PN_FREE && !tasklet->failure && !tasklet->cleanups);
     tasklet->waiter = NULL;
     tasklet->cancelled = tasklet->is_main = tasklet->stuck_reported = tasklet->cancel_told = false;
+    tasklet->at_work = tasklet->rests = false;
+    tasklet->walk = 0;
     tasklet->shield = 0;
     tasklet->strike = tasklet->result = 0;
     tasklet->joiner = NULL;
@@ -174,6 +176,14 @@ pn_tasklet *pn_tasklet_spawn(pn_sched *sched, const pirn_spawn_options *options,
     return tasklet;
 }
 
+void pn_tasklet_set_at_work(bool at_work) {
+    pn_tasklet *tasklet = pn_current();
+    PN_DCHECK(tasklet && tasklet->flags & PIRN_DAEMON);
+    tasklet->home->counts.daemons_at_work += (unsigned)at_work - (unsigned)tasklet->at_work;
+    tasklet->at_work = at_work;
+    tasklet->rests = !at_work;
+}
+
 bool pn_tasklet_start(pn_tasklet *tasklet) {
     if (pn_stack_get(&tasklet->home->stacks, tasklet->stack.bytes, &tasklet->stack) != 0) {
         return false;
@@ -229,6 +239,7 @@ void pn_tasklet_end(pn_tasklet *tasklet, int result) {
     pn_node_unlink(&tasklet->all_link);
     sched->counts.live--;
     sched->counts.holds_drain -= (tasklet->flags & PIRN_DAEMON) == 0;
+    sched->counts.daemons_at_work -= tasklet->at_work;
     if (tasklet->is_main) {
         sched->main = NULL;
     }

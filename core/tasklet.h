@@ -63,10 +63,14 @@ struct pn_tasklet {
     pn_cleanup *cleanups;
     pirn_failure *failure; /* the last pirn_fail                                                         */
     void *local;
-    pirn_time since; /* when it came to its state, as of the scheduler's clock sample              */
-    bool stuck_reported;
-    bool cancel_told; /* a call told it of its cancellation                                         */
-    bool sql_words;   /* `failure` has the database's words for the last SQL call                       */
+    pirn_time since;     /* when it came to its state, as of the scheduler's clock sample              */
+    bool stuck_reported; /* in this wait                                                              */
+    bool cancel_told;    /* a call told it of its cancellation                                         */
+    bool sql_words;      /* `failure` has the database's words for the last SQL call                   */
+    bool at_work;        /* a daemon that works for somebody: it can be stuck                         */
+    bool rests;          /* a daemon between two calls: whoever calls is about to be served           */
+    uint8_t fate;        /* pn_fate, of this wait, found by walk number `walk` (core/report.h)         */
+    uint32_t walk;
     char name[PN_NAME_BYTES];
 };
 _Static_assert(sizeof(pn_tasklet) <= 384, "a tasklet's record is at most 384 bytes");
@@ -113,6 +117,12 @@ void pn_tasklet_report_unhandled(pn_tasklet *tasklet);
 
 /* Home: forget a joined or released record. */
 void pn_tasklet_free(pn_tasklet *tasklet);
+
+/* Who serves a channel or fires a deferred: a tasklet's id, 0 when that is not known, or this: one of several. */
+#define PN_SOMEBODY UINT64_MAX
+
+/* In a daemon: it begins or ends to work for somebody; between the two it is no daemon to reports. */
+void pn_tasklet_set_at_work(bool at_work);
 
 /* How lines and pages spell a tasklet: worker.slot, "0.2". `text` is returned. */
 #define PN_LABEL_BYTES 24

@@ -86,13 +86,23 @@ static void leave_join(pn_waiter *waiter) {
     joined_of(waiter)->joiner = NULL;
 }
 
-/* Whether `target` waits, through joins of this home, for the caller itself. */
+/* Whom a parked tasklet joins on this home, NULL for none. */
+static const pn_tasklet *joined_by(pn_sched *sched, const pn_tasklet *tasklet) {
+    bool joins = tasklet->state == PN_PARKED && tasklet->waiter->reason == PN_ON_JOIN;
+    return joins ? pn_tasklet_find(sched, (pirn_tasklet){tasklet->waiter->detail}) : NULL;
+}
+
+/* Whether `target` waits, through joins of this home, for the caller itself. Looked at from both ends at once: who is
+ * joined by nobody, as the next in a growing chain, is no part of a ring; and where two chains meet, the shorter one
+ * decides. So a chain of n joins costs n log n steps at most, in whatever order it is made. */
 static bool joins_caller(pn_sched *sched, const pn_tasklet *target) {
-    while (target && target->state == PN_PARKED && target->waiter->reason == PN_ON_JOIN) {
-        target = pn_tasklet_find(sched, (pirn_tasklet){target->waiter->detail});
-        if (target == sched->current) {
+    const pn_tasklet *down = target, *up = sched->current;
+    while (down && up) {
+        if (down == sched->current || up == target) {
             return true;
         }
+        down = joined_by(sched, down);
+        up = up->joiner ? up->joiner->tasklet : NULL;
     }
     return false;
 }

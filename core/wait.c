@@ -212,8 +212,9 @@ static void park_until(pn_waiter *waiter, pirn_time deadline) {
     tasklet->state = PN_PARKED;
     tasklet->since = sched->clock;
     tasklet->stuck_reported = false;
+    tasklet->walk = 0;
     bool unlimited = deadline == PIRN_FOREVER && !waiter->external && pn_reason_is_internal(waiter->reason) &&
-                     !(tasklet->flags & PIRN_DAEMON);
+                     (!(tasklet->flags & PIRN_DAEMON) || tasklet->at_work);
     sched->counts.unlimited += unlimited;
     sched->counts.parked++;
     pn_park();

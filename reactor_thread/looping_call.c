@@ -15,6 +15,7 @@
 
 #include "alloc.h"
 #include "call.h"
+#include "deferred.h"
 #include "hooks.h"
 #include "sched.h"
 
@@ -71,7 +72,9 @@ static int run_calls(pirn_looping_call *call) {
     int status = 0;
     bool due = call->now ? !call->stopped : wait_for_tick(call, start);
     while (due) {
+        pn_tasklet_set_at_work(true);
         status = call->fn(call->arg);
+        pn_tasklet_set_at_work(false);
         if (status != 0 || call->stopped) {
             break;
         }
@@ -128,6 +131,7 @@ static bool start_tasklet(pirn_looping_call *call) {
     pn_tasklet *tasklet = pn_call_spawn(&options, body, call, &ending, __FILE__, __LINE__);
     if (tasklet) {
         call->tasklet = pn_tasklet_handle(tasklet);
+        pn_deferred_set_producer(call->done, call->tasklet.id);
     }
     return tasklet != NULL;
 }

@@ -241,6 +241,7 @@ static pirn_channel *make_ended_channel(pirn_http_server *server) {
     pirn_channel_options options;
     pirn_channel_options_init(&options);
     options.name = "http-server-close";
+    options.flags = PIRN_CHANNEL_EXTERNAL; /* what wakes its receiver are connections that end */
     options.preference = PIRN_PREFER_NEITHER;
     pirn_channel *ended = pirn_channel_create_with(0, 1, &options);
     pthread_mutex_lock(&server->lock);

@@ -390,3 +390,55 @@ Test(tasklet_calls, unnamed_tasklet_is_called_by_its_function) {
     cr_assert_eq(strncmp(names_seen[2], "fn at tasklet_calls_test.c:", 27), 0, "%s", names_seen[2]);
     cr_assert_str_eq(names_seen[3], "named");
 }
+
+/* ---- long chains of joins ---- */
+
+enum { CHAIN = 10000 };
+static pirn_tasklet chain[CHAIN];
+static unsigned chain_ended;
+
+static int sleep_a_little(void *arg) {
+    (void)arg;
+    int error = pirn_sleep_until(pirn_after(PIRN_SECOND));
+    chain_ended++;
+    return error;
+}
+
+static int join_at(void *arg) {
+    int error = pirn_join(*(pirn_tasklet *)arg, NULL, PIRN_FOREVER);
+    chain_ended += error == 0;
+    return error;
+}
+
+static int main_chain(void *arg) {
+    (void)arg;
+    chain[0] = spawn_joinable(sleep_a_little, NULL);
+    for (int i = 1; i < CHAIN; i++) {
+        chain[i] = spawn_joinable(join_at, &chain[i - 1]);
+    }
+    return pirn_join(chain[CHAIN - 1], NULL, PIRN_FOREVER);
+}
+
+static int late_join_at(void *arg) {
+    (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND)); /* all are there when the first joins */
+    return join_at(arg);
+}
+
+/* Every second one joins first, then the others: chains meet in the middle. */
+static int main_chain_in_halves(void *arg) {
+    (void)arg;
+    chain[0] = spawn_joinable(sleep_a_little, NULL);
+    for (int i = 1; i < CHAIN; i++) {
+        chain[i] = spawn_joinable(i % 2 ? join_at : late_join_at, &chain[i - 1]);
+    }
+    return pirn_join(chain[CHAIN - 1], NULL, PIRN_FOREVER);
+}
+
+/* Goal: a chain of thousands of joins is made and ended without looking through it for each of them.
+ * Method: 10,000, each joining the one before, in two orders; the test's time limit is far below a quadratic look. */
+Test(tasklet_calls, long_chain_of_joins_ends, .timeout = 30) {
+    cr_assert_eq(run_alone(main_chain), 0);
+    cr_assert_eq(chain_ended, CHAIN);
+    cr_assert_eq(run_alone(main_chain_in_halves), 0);
+    cr_assert_eq(chain_ended, 2 * CHAIN);
+}
