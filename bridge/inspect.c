@@ -16,6 +16,7 @@ typedef struct tour {
     pn_message message;
     pn_waiter *waiter;
     pirn_snapshot *snapshot;
+    pn_waits *waits;
     size_t max;
     unsigned worker, home;
     int error;
@@ -42,6 +43,9 @@ static void deliver_to_worker(pn_message *message) {
     s->parked += worker->sched.counts.parked;
     s->deferreds += worker->sched.counts.deferreds;
     s->records += worker->records;
+    s->failed += worker->sched.counts.failed;
+    s->lines_left_out += pn_warn_left_out();
+    pn_waits_count(t->waits, &worker->sched);
     t->error = error != 0 ? error : t->error;
     t->worker++;
     bool last = t->worker == pn_runtime_current.worker_count;
@@ -49,13 +53,14 @@ static void deliver_to_worker(pn_message *message) {
     pn_below->post(last ? t->home : t->worker, message);
 }
 
-static int visit_all(pirn_snapshot *snapshot, size_t max) {
+static int visit_all(pirn_snapshot *snapshot, pn_waits *waits, size_t max) {
     pn_waiter waiter;
     pn_waiter_init(&waiter, PN_ON_WORKERS, NULL);
     waiter.external = true;
     tour t = {.message.deliver = deliver_to_worker,
               .waiter = &waiter,
               .snapshot = snapshot,
+              .waits = waits,
               .max = max,
               .home = pn_sched_self()->options.id};
     pirn_shield_enter();
@@ -86,7 +91,13 @@ int pirn_inspect(size_t tasklets_max, pirn_snapshot **snapshot, pirn_time deadli
     }
     s->worker_count = pn_runtime_current.worker_count;
     s->workers = pn_calloc(s->worker_count, sizeof *s->workers);
-    error = s->workers ? visit_all(s, tasklets_max) : PIRN_ENOMEM;
+    s->waits = pn_calloc(PN_WAITS_MAX, sizeof *s->waits);
+    pn_waits *waits = pn_calloc(1, sizeof *waits);
+    error = s->workers && s->waits && waits ? visit_all(s, waits, tasklets_max) : PIRN_ENOMEM;
+    if (error == 0) {
+        s->wait_count = pn_waits_sorted(waits, s->waits);
+    }
+    pn_free(waits);
     if (error != 0) {
         pirn_snapshot_drop(s);
         return error;
@@ -98,6 +109,7 @@ int pirn_inspect(size_t tasklets_max, pirn_snapshot **snapshot, pirn_time deadli
 void pirn_snapshot_drop(pirn_snapshot *snapshot) {
     if (snapshot) {
         pn_free(snapshot->workers);
+        pn_free(snapshot->waits);
         pn_free(snapshot->tasklets);
         pn_free(snapshot);
     }

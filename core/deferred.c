@@ -148,6 +148,11 @@ unsigned pn_deferred_home(const pirn_deferred *deferred) {
     return deferred->home;
 }
 
+const char *pn_deferred_made_at(const pirn_deferred *deferred, int *line) {
+    *line = deferred->line;
+    return deferred->file;
+}
+
 const char *pn_deferred_describe(const pirn_deferred *deferred, char *text, size_t text_bytes) {
     if (deferred->file) {
         (void)snprintf(text, text_bytes, "deferred made at %s:%d", pn_base_name(deferred->file), deferred->line);

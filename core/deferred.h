@@ -27,6 +27,9 @@ bool pn_deferred_is_external(const pirn_deferred *deferred);
 /* The worker it belongs to. Any thread. */
 unsigned pn_deferred_home(const pirn_deferred *deferred);
 
+/* The file of the line that made it, and the line; NULL: not known. Immutable. Any thread that knows it held. */
+const char *pn_deferred_made_at(const pirn_deferred *deferred, int *line);
+
 /* "deferred made at db.c:40", for reports. Any thread that knows it held. `text` is returned. */
 const char *pn_deferred_describe(const pirn_deferred *deferred, char *text, size_t text_bytes);
 

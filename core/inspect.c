@@ -17,6 +17,34 @@ static const char *state_name(const pn_tasklet *tasklet) {
     return names[tasklet->state];
 }
 
+/* Cut, and of a URL without user and password. */
+static void describe_doing(const char *text, char *out, size_t out_bytes) {
+    const char *host = strstr(text, "://");
+    const char *at = NULL;
+    if (host) {
+        host += 3;
+        for (const char *each = host; *each && !strchr("/?# ", *each); each++) {
+            at = *each == '@' ? each : at;
+        }
+    }
+    if (at) {
+        snprintf(out, out_bytes, "%.*s%s", (int)(host - text), text, at + 1);
+    } else {
+        snprintf(out, out_bytes, "%s", text);
+    }
+}
+
+static void describe_request(const pn_tasklet *tasklet, pirn_tasklet_info *info) {
+    const pn_note *note = tasklet->note;
+    if (note) {
+        note->describe_peer(note, info->peer, sizeof info->peer);
+        info->age_ns = pirn_now() - note->started_at;
+    }
+    if (tasklet->doing) {
+        describe_doing(tasklet->doing, info->doing, sizeof info->doing);
+    }
+}
+
 static void describe(const pn_tasklet *tasklet, pirn_tasklet_info *info) {
     *info = (pirn_tasklet_info){.id = pn_tasklet_handle(tasklet).id,
                                 .worker = tasklet->home->options.id,
@@ -28,6 +56,7 @@ static void describe(const pn_tasklet *tasklet, pirn_tasklet_info *info) {
     if (tasklet->state == PN_PARKED) {
         (void)pn_waiter_describe(tasklet->waiter, info->waiting_on, sizeof info->waiting_on);
     }
+    describe_request(tasklet, info);
     snprintf(info->spawned_at, sizeof info->spawned_at, "%s:%u", pn_base_name(tasklet->file), tasklet->line);
 }
 

@@ -104,6 +104,8 @@ static pn_tasklet *take_record(pn_sched *sched) {
     tasklet->cancelled = tasklet->is_main = tasklet->stuck_reported = tasklet->cancel_told = false;
     tasklet->at_work = tasklet->rests = false;
     tasklet->walk = 0;
+    tasklet->note = NULL;
+    tasklet->doing = NULL;
     tasklet->shield = 0;
     tasklet->strike = tasklet->result = 0;
     tasklet->joiner = NULL;
@@ -174,6 +176,13 @@ pn_tasklet *pn_tasklet_spawn(pn_sched *sched, const pirn_spawn_options *options,
     sched->counts.holds_drain += (tasklet->flags & PIRN_DAEMON) == 0;
     pn_ready(tasklet);
     return tasklet;
+}
+
+void pn_set_doing(const char *text) {
+    pn_tasklet *tasklet = pn_current();
+    if (tasklet) {
+        tasklet->doing = text;
+    }
 }
 
 void pn_tasklet_set_at_work(bool at_work) {

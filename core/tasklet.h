@@ -29,6 +29,13 @@ typedef enum pn_state { PN_FREE, PN_NEW, PN_RUNNABLE, PN_RUNNING, PN_PARKED, PN_
 
 #define PN_NAME_BYTES 32
 
+/* What the inspector tells of a request. Whoever sets it takes it back before it is gone. */
+typedef struct pn_note {
+    pirn_time started_at;
+    /* Write the peer's address into `text`, terminated. Home of the tasklet. */
+    void (*describe_peer)(const struct pn_note *note, char *text, size_t text_bytes);
+} pn_note;
+
 typedef struct pn_cleanup {
     struct pn_cleanup *next;
     void (*fn)(void *arg);
@@ -71,6 +78,8 @@ struct pn_tasklet {
     bool rests;          /* a daemon between two calls: whoever calls is about to be served           */
     uint8_t fate;        /* pn_fate, of this wait, found by walk number `walk` (core/report.h)         */
     uint32_t walk;
+    const struct pn_note *note; /* of a request, for the inspector; NULL: none                           */
+    const char *doing;          /* what its present call is about: SQL or a URL, the caller's; NULL: not told */
     char name[PN_NAME_BYTES];
 };
 _Static_assert(sizeof(pn_tasklet) <= 384, "a tasklet's record is at most 384 bytes");
@@ -117,6 +126,10 @@ void pn_tasklet_report_unhandled(pn_tasklet *tasklet);
 
 /* Home: forget a joined or released record. */
 void pn_tasklet_free(pn_tasklet *tasklet);
+
+/* What the calling tasklet's present call is about, for the inspector: the caller's text; NULL: over. A no-op outside a
+ * tasklet. */
+void pn_set_doing(const char *text);
 
 /* Who serves a channel or fires a deferred: a tasklet's id, 0 when that is not known, or this: one of several. */
 #define PN_SOMEBODY UINT64_MAX

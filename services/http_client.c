@@ -10,7 +10,7 @@
 #include <pirn/http.h>
 #include <pirn/tasklet.h>
 
-#include "wait.h"
+#include "sched.h"
 
 int pirn_http_get(const char *url, pirn_http_page **page, char *error, size_t error_bytes, pirn_time deadline) {
     *page = NULL;
@@ -25,7 +25,9 @@ int pirn_http_get(const char *url, pirn_http_page **page, char *error, size_t er
         return PIRN_ENOMEM;
     }
     pirn_result result = {0};
+    pn_set_doing(url);
     int rc = pirn_await_take(fetching, &result, deadline);
+    pn_set_doing(NULL);
     if (rc == 0) {
         *page = result.value;
         return 0;

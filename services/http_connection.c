@@ -277,7 +277,10 @@ static void spawn_request(connection *conn, pirn_http_exchange *exchange) {
     conn->outcome = (pn_http_outcome){.ended_at = exchange->started_at};
     conn->exchange = exchange;
     pn_ending ending = {.fn = request_ended, .arg = conn};
-    pn_tasklet *request = pn_call_spawn(&options, pn_http_dispatch, exchange, &ending, __FILE__, __LINE__);
+    const pn_http_route *route = exchange->match.route; /* its line says more than one of ours */
+    const char *file = route ? route->file : __FILE__;
+    int line = route ? route->line : __LINE__;
+    pn_tasklet *request = pn_call_spawn(&options, pn_http_dispatch, exchange, &ending, file, line);
     conn->request = request ? pn_tasklet_handle(request) : (pirn_tasklet){0};
 }
 

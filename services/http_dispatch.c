@@ -99,10 +99,17 @@ static void tell_access(const pirn_http_exchange *exchange, pirn_time ended_at, 
     pn_http_access_tell(exchange->server, &access, exchange->began_at, ended_at);
 }
 
+static void describe_peer(const pn_note *note, char *text, size_t text_bytes) {
+    const pirn_http_exchange *exchange = PN_CONTAINER_OF(note, pirn_http_exchange, note);
+    snprintf(text, text_bytes, "%s", pirn_http_peer(exchange));
+}
+
 int pn_http_dispatch(void *arg) {
     pirn_http_exchange *exchange = arg;
     pn_http_outcome *outcome = exchange->outcome;
     outcome->started = true;
+    exchange->note = (pn_note){.started_at = exchange->started_at, .describe_peer = describe_peer};
+    pn_current()->note = &exchange->note;
     int rc = answer(exchange);
     rc = rc > 0 ? pirn_fail(PIRN_EFAILED, "its handler returned %d: 0 or a negative code is wanted", rc) : rc;
     rc = rc == 0 ? pn_http_response_finish(exchange) : rc;
@@ -117,6 +124,7 @@ int pn_http_dispatch(void *arg) {
     if (exchange->server->options.on_access) {
         tell_access(exchange, outcome->ended_at, whole);
     }
+    pn_current()->note = NULL;
     pn_http_exchange_destroy(exchange);
     return 0;
 }

@@ -17,6 +17,7 @@
 #include "hooks.h"
 #include "http_request.h"
 #include "http_route.h"
+#include "tasklet.h"
 
 #define PN_HTTP_GATHER_BYTES 16384u /* of a streamed response before it is sent                           */
 #define PN_HTTP_INLINE_BYTES 1024u  /* a small response needs no buffer of its own                         */
@@ -76,6 +77,7 @@ struct pirn_http_exchange {
     uint64_t body_bytes; /* of the body so far, as the handler wrote it                              */
     uint64_t body_sent;  /* of it, handed to the system                                              */
     char peer[64];
+    pn_note note; /* for the inspector                                                          */
     char inline_buffer[PN_HTTP_INLINE_BYTES];
 };
 

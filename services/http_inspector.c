@@ -16,6 +16,7 @@
 
 #include "alloc.h"
 #include "ascii.h"
+#include "text.h"
 
 #define TASKLETS_MAX      100000 /* for programs, of each worker                                           */
 #define TASKLETS_PER_PAGE 1000   /* for people                                                             */
@@ -60,33 +61,14 @@ void pn_http_duration(pirn_time nanoseconds, char *text, size_t text_bytes) {
 
 /* ---- JSON ---- */
 
-/* The bytes of the UTF-8 character at `text` (RFC 3629: not longer than need be, no surrogates), 0 when it is none. */
-static size_t utf8_length(const unsigned char *text) {
-    unsigned char first = text[0], low = 0x80, high = 0xbf; /* of the second byte */
-    size_t length = first < 0x80 ? 1 : first >= 0xc2 && first < 0xe0 ? 2 : (first & 0xf0) == 0xe0 ? 3 : 0;
-    if (first >= 0xf0 && first <= 0xf4) {
-        length = 4;
-    }
-    low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : low;
-    high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : high;
-    for (size_t i = 1; i < length; i++) {
-        if (text[i] < low || text[i] > high) {
-            return 0; /* the NUL, too */
-        }
-        low = 0x80;
-        high = 0xbf;
-    }
-    return length;
-}
-
 /* A string in quotes. Names may hold any bytes, and be cut inside a character: what is no UTF-8 becomes U+FFFD. */
 static int print_string(pirn_http_exchange *exchange, const char *text) {
-    char quoted[6 * 64 + 3]; /* the longest text of a snapshot is 64 bytes */
+    char quoted[6 * 128 + 16]; /* the longest text of a snapshot is 128 bytes */
     char *at = quoted;
     *at++ = '"';
     while (*text && at < quoted + sizeof quoted - 8) {
         unsigned char byte = (unsigned char)*text;
-        size_t length = utf8_length((const unsigned char *)text);
+        size_t length = pn_utf8_length(text);
         if (length == 0 || byte < 0x20 || byte == 0x7f) {
             at += snprintf(at, 7, "\\u%04x", length ? byte : 0xfffdu);
             length = 1;
@@ -129,9 +111,41 @@ static int json_tasklet(pirn_http_exchange *exchange, const pirn_tasklet_info *t
     rc = rc ? rc : print_member(exchange, "waiting_on", tasklet->waiting_on);
     rc = rc ? rc : pirn_http_print(exchange, ",\"since_ns\":%" PRId64 ",", tasklet->since_ns);
     rc = rc ? rc : print_member(exchange, "spawned_at", tasklet->spawned_at);
+    if (tasklet->peer[0]) {
+        rc = rc ? rc : pirn_http_write(exchange, ",", 1);
+        rc = rc ? rc : print_member(exchange, "peer", tasklet->peer);
+        rc = rc ? rc : pirn_http_print(exchange, ",\"age_ns\":%" PRId64, tasklet->age_ns);
+    }
+    if (tasklet->doing[0]) {
+        rc = rc ? rc : pirn_http_write(exchange, ",", 1);
+        rc = rc ? rc : print_member(exchange, "doing", tasklet->doing);
+    }
     return rc ? rc
               : pirn_http_print(exchange, ",\"worker\":%u,\"daemon\":%s}", tasklet->worker,
                                 tasklet->daemon ? "true" : "false");
+}
+
+static int json_wait(pirn_http_exchange *exchange, const pirn_wait_info *wait, bool first) {
+    int rc = pirn_http_print(exchange, "%s{", first ? "" : ",");
+    rc = rc ? rc : print_member(exchange, "waiting_on", wait->waiting_on);
+    return rc ? rc
+              : pirn_http_print(exchange, ",\"count\":%" PRIu64 ",\"longest_ns\":%" PRId64 "}", wait->count,
+                                wait->longest_ns);
+}
+
+/* What the list of tasklets has no room for is counted here. */
+static int json_end(pirn_http_exchange *exchange, const pirn_snapshot *snapshot) {
+    int rc = pirn_http_print(exchange, "],\"truncated\":%s,\"listed\":%zu,\"waits\":[",
+                             snapshot->truncated ? "true" : "false", snapshot->tasklet_count);
+    for (size_t i = 0; rc == 0 && i < snapshot->wait_count; i++) {
+        rc = json_wait(exchange, &snapshot->waits[i], i == 0);
+    }
+    return rc ? rc
+              : pirn_http_print(exchange,
+                                "],\"counts\":{\"live\":%" PRIu64 ",\"parked\":%" PRIu64 ",\"deferreds\":%" PRIu64
+                                ",\"records\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"lines_left_out\":%" PRIu64 "}}\n",
+                                snapshot->live, snapshot->parked, snapshot->deferreds, snapshot->records,
+                                snapshot->failed, snapshot->lines_left_out);
 }
 
 int pn_http_inspector_json(pirn_http_exchange *exchange, const pirn_runtime_info *info, const pirn_snapshot *snapshot) {
@@ -146,12 +160,7 @@ int pn_http_inspector_json(pirn_http_exchange *exchange, const pirn_runtime_info
     for (size_t i = 0; rc == 0 && i < snapshot->tasklet_count; i++) {
         rc = json_tasklet(exchange, &snapshot->tasklets[i], i == 0);
     }
-    return rc ? rc
-              : pirn_http_print(exchange,
-                                "],\"truncated\":%s,\"counts\":{\"live\":%" PRIu64 ",\"parked\":%" PRIu64
-                                ",\"deferreds\":%" PRIu64 ",\"records\":%" PRIu64 "}}\n",
-                                snapshot->truncated ? "true" : "false", snapshot->live, snapshot->parked,
-                                snapshot->deferreds, snapshot->records);
+    return rc ? rc : json_end(exchange, snapshot);
 }
 
 /* ---- who may ask ---- */

@@ -4,16 +4,16 @@
  *       the tasklets. One page without scripts or outside files, light or dark as the reader's system is.
  *
  * Threads: a request tasklet.
- * Invariants: (1) every text of the snapshot goes through pirn_html_escape.
+ * Invariants: (1) every text of the snapshot goes through text(): no byte of it is markup, or steers a
+ *       terminal that shows the page's source.
  * Rejected: scripts that refresh the page: it must work in any browser, and a link does.
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
 #include "http_inspector.h"
+#include "text.h"
 
 #define ROWS_MAX   1000
 #define GROUPS_MAX 24
@@ -42,8 +42,9 @@ static const char page_style[] =
 
 /* Escaped text between tags or in an attribute. */
 static int text(pirn_http_exchange *exchange, const char *raw) {
-    char escaped[64 * 6 + 1];
-    pirn_html_escape(raw, escaped, sizeof escaped);
+    char clean[4 * 128 + 1], escaped[6 * sizeof clean];
+    (void)pn_text_clean(raw, clean, sizeof clean);
+    pirn_html_escape(clean, escaped, sizeof escaped);
     return pirn_http_write(exchange, escaped, strlen(escaped));
 }
 
@@ -99,105 +100,66 @@ static int print_workers(pirn_http_exchange *exchange, const pirn_snapshot *snap
 
 /* ---- where tasklets wait ---- */
 
-typedef struct group {
-    const char *waiting_on;
-    size_t count;
-    pirn_time longest_ns;
-} group;
-
-/* Group by what is waited on, numbers left out ("read of descriptor 12" and 13 are one place). Made of the text up to
- * its first digit that follows a space or a '#'; compared in place. */
-static size_t place_bytes(const char *waiting_on) {
-    for (const char *at = waiting_on; *at; at++) {
-        if (*at >= '0' && *at <= '9' && at > waiting_on && (at[-1] == ' ' || at[-1] == '#')) {
-            return (size_t)(at - waiting_on);
-        }
-    }
-    return strlen(waiting_on);
-}
-
-static int by_place(const void *left, const void *right) {
-    const char *a = (*(const pirn_tasklet_info *const *)left)->waiting_on;
-    const char *b = (*(const pirn_tasklet_info *const *)right)->waiting_on;
-    size_t a_bytes = place_bytes(a), b_bytes = place_bytes(b);
-    int order = memcmp(a, b, a_bytes < b_bytes ? a_bytes : b_bytes);
-    return order != 0 ? order : (a_bytes > b_bytes) - (a_bytes < b_bytes);
-}
-
-static int by_count(const void *left, const void *right) {
-    const group *a = left, *b = right;
-    return (a->count < b->count) - (a->count > b->count);
-}
-
-/* The parked tasklets, sorted by place, cut into groups, largest first. `groups` has room for as many as there are
- * tasklets. */
-static size_t make_groups(const pirn_snapshot *snapshot, const pirn_tasklet_info **parked, group *groups) {
-    size_t parked_count = 0, count = 0;
-    for (size_t i = 0; i < snapshot->tasklet_count; i++) {
-        if (snapshot->tasklets[i].waiting_on[0]) {
-            parked[parked_count++] = &snapshot->tasklets[i];
-        }
-    }
-    qsort(parked, parked_count, sizeof(const pirn_tasklet_info *), by_place);
-    for (size_t i = 0; i < parked_count; i++) {
-        if (i == 0 || by_place(&parked[i - 1], &parked[i]) != 0) {
-            groups[count++] = (group){.waiting_on = parked[i]->waiting_on};
-        }
-        group *last = &groups[count - 1];
-        last->count++;
-        last->longest_ns = parked[i]->since_ns > last->longest_ns ? parked[i]->since_ns : last->longest_ns;
-    }
-    qsort(groups, count, sizeof *groups, by_count);
-    return count;
-}
-
-static int print_group(pirn_http_exchange *exchange, const group *entry, size_t largest) {
-    char longest[32], place[64];
-    size_t bytes = entry->count > 1 ? place_bytes(entry->waiting_on) : strlen(entry->waiting_on);
-    snprintf(place, sizeof place, "%.*s%s", (int)bytes, entry->waiting_on, entry->waiting_on[bytes] ? "*" : "");
+static int print_wait(pirn_http_exchange *exchange, const pirn_wait_info *entry, uint64_t largest) {
+    char longest[32];
     pn_http_duration(entry->longest_ns, longest, sizeof longest);
-    size_t width = entry->count * 300 / largest;
+    uint64_t width = entry->count * 300 / largest;
     int rc = pirn_http_print(exchange, "<tr>");
-    rc = rc ? rc : cell(exchange, NULL, place);
+    rc = rc ? rc : cell(exchange, NULL, entry->waiting_on);
     return rc ? rc
               : pirn_http_print(exchange,
-                                "<td class=\"n\">%zu<td><svg width=\"300\" height=\"12\" role=\"img\" "
-                                "aria-label=\"%zu\"><rect width=\"%zu\" height=\"12\" rx=\"3\"/></svg>"
-                                "<td class=\"n\">%s</tr>",
+                                "<td class=\"n\">%" PRIu64 "<td><svg width=\"300\" height=\"12\" role=\"img\" "
+                                "aria-label=\"%" PRIu64 "\"><rect width=\"%" PRIu64
+                                "\" height=\"12\" rx=\"3\"/></svg><td class=\"n\">%s</tr>",
                                 entry->count, entry->count, width ? width : 1, longest);
-}
-
-static int print_group_table(pirn_http_exchange *exchange, const group *groups, size_t count) {
-    if (count == 0) {
-        return pirn_http_print(exchange, "<p class=\"note\">No tasklet waits.</p>");
-    }
-    int rc = pirn_http_print(exchange, "<div class=\"wrap\"><table><tr><th>waits on<th class=\"n\">tasklets<th>"
-                                       "<th class=\"n\">longest</tr>");
-    for (size_t i = 0; rc == 0 && i < count && i < GROUPS_MAX; i++) {
-        rc = print_group(exchange, &groups[i], groups[0].count);
-    }
-    rc = rc ? rc : pirn_http_print(exchange, "</table></div>");
-    if (rc == 0 && count > GROUPS_MAX) {
-        rc = pirn_http_print(exchange, "<p class=\"note\">and %zu more places</p>", count - GROUPS_MAX);
-    }
-    return rc;
 }
 
 static int print_waits(pirn_http_exchange *exchange, const pirn_snapshot *snapshot) {
     int rc = pirn_http_print(exchange, "<h2>Where tasklets wait</h2>");
-    const pirn_tasklet_info **parked = pn_malloc((snapshot->tasklet_count + 1) * sizeof *parked);
-    group *groups = pn_malloc((snapshot->tasklet_count + 1) * sizeof *groups);
-    if (!parked || !groups) {
-        rc = rc ? rc : PIRN_ENOMEM;
-    } else {
-        rc = rc ? rc : print_group_table(exchange, groups, make_groups(snapshot, parked, groups));
+    if (rc != 0 || snapshot->wait_count == 0) {
+        return rc ? rc : pirn_http_print(exchange, "<p class=\"note\">No tasklet waits.</p>");
     }
-    pn_free(parked);
-    pn_free(groups);
+    rc = pirn_http_print(exchange,
+                         "<p class=\"note\">All %" PRIu64 " that are parked.</p><div class=\"wrap\"><table>"
+                         "<tr><th>waits on<th class=\"n\">tasklets<th><th class=\"n\">longest</tr>",
+                         snapshot->parked);
+    for (size_t i = 0; rc == 0 && i < snapshot->wait_count && i < GROUPS_MAX; i++) {
+        rc = print_wait(exchange, &snapshot->waits[i], snapshot->waits[0].count);
+    }
+    rc = rc ? rc : pirn_http_print(exchange, "</table></div>");
+    if (rc == 0 && snapshot->wait_count > GROUPS_MAX) {
+        rc = pirn_http_print(exchange, "<p class=\"note\">and %zu more places</p>", snapshot->wait_count - GROUPS_MAX);
+    }
     return rc;
 }
 
 /* ---- tasklets ---- */
+
+/* What it waits on, and of a query or fetch its words. */
+static int wait_cell(pirn_http_exchange *exchange, const pirn_tasklet_info *tasklet) {
+    int rc = pirn_http_print(exchange, "<td>");
+    rc = rc ? rc : text(exchange, tasklet->waiting_on);
+    if (rc == 0 && tasklet->doing[0]) {
+        rc = pirn_http_print(exchange, "<br><code>");
+        rc = rc ? rc : text(exchange, tasklet->doing);
+        rc = rc ? rc : pirn_http_print(exchange, "</code>");
+    }
+    return rc;
+}
+
+/* Of a request: its peer, and how long ago it was read. */
+static int name_cell(pirn_http_exchange *exchange, const pirn_tasklet_info *tasklet) {
+    int rc = pirn_http_print(exchange, "<td class=\"name\">");
+    rc = rc ? rc : text(exchange, tasklet->name);
+    if (rc == 0 && tasklet->peer[0]) {
+        char age[32];
+        pn_http_duration(tasklet->age_ns, age, sizeof age);
+        rc = pirn_http_print(exchange, "<br><span class=\"note\">");
+        rc = rc ? rc : text(exchange, tasklet->peer);
+        rc = rc ? rc : pirn_http_print(exchange, ", %s ago</span>", age);
+    }
+    return rc;
+}
 
 static int print_tasklet(pirn_http_exchange *exchange, const pirn_tasklet_info *tasklet) {
     char since[32];
@@ -205,30 +167,31 @@ static int print_tasklet(pirn_http_exchange *exchange, const pirn_tasklet_info *
     int rc = pirn_http_print(exchange, "<tr><td class=\"n\"><code>");
     rc = rc ? rc : text(exchange, tasklet->label);
     rc = rc ? rc : pirn_http_print(exchange, "</code>");
-    rc = rc ? rc : cell(exchange, "name", tasklet->name);
+    rc = rc ? rc : name_cell(exchange, tasklet);
     rc = rc ? rc : pirn_http_print(exchange, "<td class=\"n\">%u<td>", tasklet->worker);
     rc = rc ? rc : text(exchange, tasklet->state);
-    rc = rc ? rc : cell(exchange, NULL, tasklet->waiting_on);
+    rc = rc ? rc : wait_cell(exchange, tasklet);
     rc = rc ? rc : pirn_http_print(exchange, "<td class=\"n\">%s", since);
     rc = rc ? rc : cell(exchange, NULL, tasklet->spawned_at);
     return rc ? rc : pirn_http_print(exchange, "</tr>");
 }
 
 static int print_tasklets(pirn_http_exchange *exchange, const pirn_snapshot *snapshot) {
-    int rc = pirn_http_print(exchange,
-                             "<h2>Tasklets</h2><div class=\"wrap\"><table><tr><th class=\"n\">id<th>name"
-                             "<th class=\"n\">worker<th>state<th>waits on<th class=\"n\">since<th>spawned at</tr>");
-    for (size_t i = 0; rc == 0 && i < snapshot->tasklet_count && i < ROWS_MAX; i++) {
-        rc = print_tasklet(exchange, &snapshot->tasklets[i]);
-    }
-    rc = rc ? rc : pirn_http_print(exchange, "</table></div>");
-    if (rc == 0 && (snapshot->truncated || snapshot->tasklet_count > ROWS_MAX)) {
-        size_t shown = snapshot->tasklet_count < ROWS_MAX ? snapshot->tasklet_count : ROWS_MAX;
+    size_t shown = snapshot->tasklet_count < ROWS_MAX ? snapshot->tasklet_count : ROWS_MAX;
+    int rc = pirn_http_print(exchange, "<h2>Tasklets</h2>");
+    if (rc == 0 && shown < snapshot->live) {
         rc =
             pirn_http_print(exchange, "<p class=\"note\">%zu of %" PRIu64 " tasklets are shown; the JSON has more.</p>",
                             shown, snapshot->live);
     }
-    return rc;
+    rc = rc ? rc
+            : pirn_http_print(exchange, "<div class=\"wrap\"><table><tr><th class=\"n\">id<th>name"
+                                        "<th class=\"n\">worker<th>state<th>waits on<th class=\"n\">since"
+                                        "<th>spawned at</tr>");
+    for (size_t i = 0; rc == 0 && i < shown; i++) {
+        rc = print_tasklet(exchange, &snapshot->tasklets[i]);
+    }
+    return rc ? rc : pirn_http_print(exchange, "</table></div>");
 }
 
 int pn_http_inspector_html(pirn_http_exchange *exchange, const pirn_runtime_info *info, const pirn_snapshot *snapshot) {

@@ -15,7 +15,7 @@
 #include "http_text.h"
 
 int pn_http_routes_add(pn_http_routes *routes, const char *method, const char *path, unsigned flags,
-                       pirn_http_handler handler, void *context) {
+                       pirn_http_handler handler, void *context, const char *file, int line) {
     if (path[0] != '/' || !handler) {
         return PIRN_EINVAL;
     }
@@ -31,7 +31,9 @@ int pn_http_routes_add(pn_http_routes *routes, const char *method, const char *p
                            .path_bytes = strlen(path),
                            .flags = flags,
                            .handler = handler,
-                           .context = context};
+                           .context = context,
+                           .file = file,
+                           .line = line};
     pn_http_route *list = pn_realloc(routes->list, (routes->count + 1) * sizeof *list);
     routes->list = list ? list : routes->list;
     if (!list || !route.method || !route.path) {

@@ -16,6 +16,8 @@ typedef struct pn_http_route {
     unsigned flags; /* enum pirn_route_flags */
     pirn_http_handler handler;
     void *context;
+    const char *file; /* of the call that made it; a literal */
+    int line;
 } pn_http_route;
 
 typedef struct pn_http_routes {
@@ -30,7 +32,7 @@ typedef struct pn_http_match {
 } pn_http_match;
 
 int pn_http_routes_add(pn_http_routes *routes, const char *method, const char *path, unsigned flags,
-                       pirn_http_handler handler, void *context);
+                       pirn_http_handler handler, void *context, const char *file, int line);
 void pn_http_routes_fini(pn_http_routes *routes);
 
 /* The longest path that fits wins, and an exact one before a prefix of the same length. */

@@ -99,12 +99,12 @@ pirn_http_server *pirn_http_server_create(const pirn_http_options *options) {
     return server;
 }
 
-int pirn_http_route(pirn_http_server *server, const char *method, const char *path, unsigned flags,
-                    pirn_http_handler handler, void *context) {
+int pirn_http_route_at(pirn_http_server *server, const char *method, const char *path, unsigned flags,
+                       pirn_http_handler handler, void *context, const char *file, int line) {
     if (server->serving) {
         return PIRN_EALREADY;
     }
-    return pn_http_routes_add(&server->routes, method, path, flags, handler, context);
+    return pn_http_routes_add(&server->routes, method, path, flags, handler, context, file, line);
 }
 
 /* How many connections may be open: at least a quarter of the process' descriptors is left to databases, fetches and

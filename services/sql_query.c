@@ -137,19 +137,24 @@ static void interrupt(void *arg) {
     pn_sqlite_interrupt(&self->slot->connection);
 }
 
-/* Run `self`, which this call destroys, now or when it has ended. `*out` is the caller's on every return. */
-static int perform(pirn_sql_pool *pool, job *self, pirn_result *out, pirn_time deadline) {
+/* Run `self`, which this call destroys, now or when it has ended. `*out` is the caller's on every return. The
+ * inspector shows `words` meanwhile. */
+static int perform(pirn_sql_pool *pool, job *self, const char *words, pirn_result *out, pirn_time deadline) {
     /* Even a free connection answers later: without a wait there is nothing to be had. */
+    pn_set_doing(words);
     int status = deadline == PIRN_NOW ? PIRN_EAGAIN : pn_sql_acquire(pool, &self->slot, deadline);
     if (status) {
         self->slot = NULL;
+        pn_set_doing(NULL);
         destroy(self);
         return status;
     }
     pirn_work request = {
         .pool = self->slot->threads, .work = work, .arg = self, .drop = destroy, .interrupt = interrupt, .name = "SQL"};
     pirn_deferred *answer = pirn_offload_with(&request);
-    return answer ? pirn_await_take(answer, out, deadline) : PIRN_ENOMEM;
+    status = answer ? pirn_await_take(answer, out, deadline) : PIRN_ENOMEM;
+    pn_set_doing(NULL);
+    return status;
 }
 
 /* Keep the database's words with the tasklet: for pirn_sql_error, and for the report when it ends with this error. */
@@ -236,7 +241,7 @@ int pirn_sql_query(pirn_sql_pool *pool, const char *sql, const pirn_sql_value *p
         return PIRN_ENOMEM;
     }
     pirn_result result = {0};
-    status = perform(pool, self, &result, deadline);
+    status = perform(pool, self, sql, &result, deadline);
     if (status) {
         status = tell(status, result.failure);
     } else if (rows) {
@@ -261,7 +266,7 @@ int pirn_sql_transaction(pirn_sql_pool *pool, pirn_sql_body body, void *arg, pir
     self->arg = arg;
     self->drop = drop;
     pirn_result result = {0};
-    status = perform(pool, self, &result, deadline);
+    status = perform(pool, self, "SQL transaction", &result, deadline);
     status = tell(status, result.failure);
     pirn_result_drop(&result);
     return status;
@@ -274,7 +279,7 @@ int pn_sql_open_one(pirn_sql_pool *pool, char *error, size_t error_bytes) {
     }
     self->run = run_nothing;
     pirn_result result = {0};
-    int status = perform(pool, self, &result, PIRN_FOREVER);
+    int status = perform(pool, self, "open SQL connection", &result, PIRN_FOREVER);
     if (status && result.failure && error && error_bytes) {
         size_t length = strlen(pirn_failure_message(result.failure));
         length = length < error_bytes ? length : error_bytes - 1;

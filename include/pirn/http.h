@@ -100,8 +100,10 @@ enum pirn_route_flags {
  * server serves. Args: `path` decoded, from its '/'; `flags` of pirn_route_flags. Owns: strings are copied; `context`
  * stays the caller's and has to outlive the server. Returns: 0; PIRN_ENOMEM; PIRN_EINVAL (`path` does not begin
  * with '/', or no handler); PIRN_EALREADY (it serves, or has the same method, path and PIRN_ROUTE_PREFIX). */
-PIRN_API int pirn_http_route(pirn_http_server *server, const char *method, const char *path, unsigned flags,
-                             pirn_http_handler handler, void *context);
+#define pirn_http_route(server, method, path, flags, handler, context)                                                 \
+    pirn_http_route_at((server), (method), (path), (flags), (handler), (context), __FILE__, __LINE__)
+PIRN_API int pirn_http_route_at(pirn_http_server *server, const char *method, const char *path, unsigned flags,
+                                pirn_http_handler handler, void *context, const char *file, int line);
 
 /* Serve on `listener`. Parks: no. Thread: a tasklet. Owns: on 0 the listener is the server's, on failure the caller's.
  * Returns: 0; PIRN_EALREADY (the server or the listener serves); PIRN_ECLOSED (the listener was stopped, or the runtime

@@ -35,14 +35,32 @@ typedef struct pirn_tasklet_info {
     char waiting_on[96];
     char spawned_at[64]; /* "server.c:88"                                                           */
     pirn_time since_ns;  /* how long in this state                                                   */
+    /* of a request's tasklet, else "" and 0; its `spawned_at` is where its route was made */
+    char peer[64];
+    pirn_time age_ns; /* since the request was read                                                */
+    /* what it waits for, in words: the SQL text, or the URL without user and password; cut. "" when not known */
+    char doing[128];
 } pirn_tasklet_info;
+
+/* Parked tasklets, all of them, that wait for the same thing: a channel, or deferreds made at one place. Waits of other
+ * kinds (reads, joins, sleeps) are one entry a kind. */
+typedef struct pirn_wait_info {
+    char waiting_on[96];
+    uint64_t count;
+    pirn_time longest_ns;
+} pirn_wait_info;
 
 typedef struct pirn_snapshot {
     unsigned worker_count;
     pirn_worker_info *workers;
     size_t tasklet_count;
     pirn_tasklet_info *tasklets; /* at most tasklets_max of each worker                                 */
-    bool truncated;
+    bool truncated;              /* there are more than these                                                      */
+    size_t wait_count;
+    pirn_wait_info *waits;   /* most first; they count all tasklets. What finds no place among the first 64 is in the
+                              entry of its kind                                                           */
+    uint64_t failed;         /* errors that nobody handled, since the start                                 */
+    uint64_t lines_left_out; /* warnings that were counted and not written, of all workers               */
     uint64_t live, parked, deferreds, records; /* records: operations handed to another thread and not back */
 } pirn_snapshot;
 

@@ -3,6 +3,7 @@
  * What: the snapshot of all workers.
  */
 #include "modes.h"
+#include "tasklet.h"
 
 static int wait_on(void *arg) {
     char byte;
@@ -83,4 +84,43 @@ Test(inspect, snapshot_names_every_tasklet_and_its_wait) {
     /* Goal: all workers' tasklets with state, wait and birthplace; a limit that says so.
      * Method: one parked tasklet on each worker, looked at from main. */
     test_run_everywhere(look, NULL);
+}
+
+static int wait_with_words(void *channel) {
+    char byte;
+    pn_set_doing("GET http://weaver:secret@loom.example/cloth?x=1");
+    (void)pirn_recv(channel, &byte, PIRN_FOREVER);
+    pn_set_doing(NULL);
+    return 0;
+}
+
+static int look_at_words(void *arg) {
+    (void)arg;
+    pirn_channel *channel = pirn_channel_create(1, 0);
+    pirn_snapshot *snapshot;
+    TEST_CHECK(pirn_spawn(wait_with_words, channel).id != 0);
+    while (pirn_channel_balance(channel) != -1) {
+        pirn_yield();
+    }
+    TEST_CHECK(pirn_inspect(100, &snapshot, PIRN_FOREVER) == 0);
+    bool found = false;
+    for (size_t i = 0; i < snapshot->tasklet_count; i++) {
+        const pirn_tasklet_info *one = &snapshot->tasklets[i];
+        TEST_CHECK(strstr(one->doing, "secret") == NULL && strstr(one->doing, "weaver") == NULL);
+        found |= strcmp(one->name, "wait_with_words") == 0 && strstr(one->doing, "loom.example/cloth?x=1");
+    }
+    TEST_CHECK(found);
+    pirn_snapshot_drop(snapshot);
+    pirn_channel_close(channel);
+    while (pirn_channel_balance(channel) != 0) {
+        pirn_yield();
+    }
+    pirn_channel_destroy(channel);
+    return 0;
+}
+
+Test(inspect, words_of_a_call_are_shown_without_a_password) {
+    /* Goal: what a tasklet's call is about is in the snapshot, and a URL's user and password are not.
+     * Method: a parked tasklet with a URL of both. */
+    test_run_everywhere(look_at_words, NULL);
 }

@@ -34,6 +34,14 @@ static int inspect(void *arg) {
                                          "\"switches\":",
                                          "\"tasklets\":[{\"id\":\"0.",
                                          "\"name\":\"GET /slow\"",
+                                         "\"spawned_at\":\"http_site.h:",
+                                         "\"peer\":\"127.0.0.1:",
+                                         "\"age_ns\":",
+                                         "\"truncated\":false",
+                                         "\"listed\":",
+                                         "\"waits\":[{\"waiting_on\":\"",
+                                         "\"failed\":",
+                                         "\"lines_left_out\":",
                                          "\"state\":\"parked\"",
                                          "\"waiting_on\":\"",
                                          "\"since_ns\":",
@@ -300,4 +308,55 @@ static int inspect_without_slash(void *arg) {
 /* Goal: the path people type, without its last slash, leads to the inspector. Method: with and without a query. */
 Test(http_inspector, redirects_without_slash, .timeout = 60) {
     run_everywhere(inspect_without_slash);
+}
+
+/* ---- more than fits ---- */
+
+enum { CROWD = 1500 };
+
+static int inspect_a_crowd(void *arg) {
+    (void)arg;
+    site s;
+    client c;
+    response r;
+    char wanted[64];
+    pirn_channel_options options;
+    pirn_channel_options_init(&options);
+    options.name = "crowded";
+    pirn_channel *channel = pirn_channel_create_with(1, 0, &options);
+    for (int i = 0; i < CROWD; i++) {
+        pirn_spawn(wait_in_channel, channel);
+    }
+    WAIT_UNTIL(pirn_channel_balance(channel) == -CROWD);
+    site_open(&s, NULL);
+    client_open(&c, &s);
+    client_send(&c, GET_LOCAL("/debug/pirn/"));
+    cr_assert(get_response(&c, &r));
+    cr_assert_eq(r.status, 200);
+    const char *waits = strstr(r.body, "receive on crowded<");
+    snprintf(wanted, sizeof wanted, "<td class=\"n\">%d<td>", CROWD);
+    cr_assert(waits && strstr(waits, wanted) && strstr(waits, wanted) < strstr(r.body, "<h2>Tasklets"),
+              "all of them are counted");
+    cr_assert_not_null(strstr(r.body, "wait_in_channel"), "without a name, the function's");
+    const char *list = strstr(r.body, "<h2>Tasklets</h2><p class=\"note\">");
+    cr_assert(list && strstr(list, " tasklets are shown; the JSON has more.") < strstr(list, "<table>"),
+              "that the list is cut stands before it");
+    response_drop(&r);
+    client_send(&c, GET_LOCAL("/debug/pirn/?format=json"));
+    cr_assert(get_response(&c, &r));
+    snprintf(wanted, sizeof wanted, "{\"waiting_on\":\"receive on crowded\",\"count\":%d,", CROWD);
+    cr_assert_not_null(strstr(r.body, wanted));
+    response_drop(&r);
+    client_close(&c);
+    site_close(&s);
+    pirn_channel_close(channel);
+    WAIT_UNTIL(pirn_channel_balance(channel) == 0);
+    pirn_channel_destroy(channel);
+    return 0;
+}
+
+/* Goal: "where tasklets wait" counts all tasklets, also those that the list has no room for, and the page says beside
+ *       the list that it is cut. Method: more parked tasklets than rows. */
+Test(http_inspector, waits_count_all_tasklets, .timeout = 60) {
+    run_everywhere(inspect_a_crowd);
 }
