@@ -13,6 +13,7 @@
  */
 #include "worker.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -22,8 +23,9 @@
 #include "shared.h"
 #include "thread.h"
 
-#define RING_AFTER  16 /* posts to the reactor that may share one ring */
-#define TRIM_STACKS 16 /* a turn: messages and I/O do not wait for thousands */
+#define RING_AFTER   16 /* posts to the reactor that may share one ring */
+#define TRIM_HEAP_NS (500 * PIRN_MILLISECOND)
+#define TRIM_STACKS  16 /* a turn: messages and I/O do not wait for thousands */
 
 int64_t pn_trim_period = 100 * PIRN_MILLISECOND;
 
@@ -115,6 +117,18 @@ static pirn_time earlier(pirn_time a, pirn_time b) {
     return a < b ? a : b;
 }
 
+/* What malloc keeps of what a burst freed goes back with the burst's stacks: by one worker that has nothing to do, and
+ * at most once in TRIM_HEAP_NS in the process, since it takes milliseconds and malloc's locks. */
+static void trim_heap(void) {
+    static _Atomic int64_t next_at;
+    int64_t now = monotonic_now(), due = atomic_load_explicit(&next_at, memory_order_relaxed);
+    /* relaxed, both: of several workers one does it, nothing is published by it. */
+    if (now >= due && atomic_compare_exchange_strong_explicit(&next_at, &due, now + TRIM_HEAP_NS, memory_order_relaxed,
+                                                              memory_order_relaxed)) {
+        (void)malloc_trim(0);
+    }
+}
+
 /* The memory of stacks that a burst left goes back after one to two periods. Returns when to look again. */
 static pirn_time trim_stacks(pn_worker *worker) {
     if (!pn_stack_surplus(&worker->sched.stacks)) {
@@ -122,7 +136,11 @@ static pirn_time trim_stacks(pn_worker *worker) {
     } else if (worker->trim_at == PIRN_FOREVER) {
         worker->trim_at = pirn_after(pn_trim_period);
     } else if (monotonic_now() >= worker->trim_at && pn_stack_trim(&worker->sched.stacks, TRIM_STACKS)) {
-        worker->trim_at = pn_stack_surplus(&worker->sched.stacks) ? pirn_after(pn_trim_period) : PIRN_FOREVER;
+        bool more = pn_stack_surplus(&worker->sched.stacks);
+        worker->trim_at = more ? pirn_after(pn_trim_period) : PIRN_FOREVER;
+        if (!more) {
+            trim_heap();
+        }
     }
     return worker->trim_at;
 }

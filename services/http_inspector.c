@@ -193,8 +193,23 @@ static bool asks_for_loopback(const pirn_http_exchange *exchange) {
     return !host || is_loopback_host(host);
 }
 
+/* A proxy on this machine is a loopback peer, and speaks for anybody. Most say that they do so. */
+static bool came_through_proxy(const pirn_http_exchange *exchange) {
+    static const char *const fields[] = {"X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via"};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        if (pirn_http_header(exchange, fields[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool may_ask(const pirn_http_exchange *exchange) {
+    return asks_for_loopback(exchange) && !came_through_proxy(exchange);
+}
+
 static int refuse(pirn_http_exchange *exchange) {
-    static const char words[] = "the inspector answers to localhost, 127.0.0.1 and [::1] only\n";
+    static const char words[] = "the inspector answers to localhost, 127.0.0.1 and [::1] only, and not to proxies\n";
     return pirn_http_reply(exchange, 403, "text/plain; charset=utf-8", words, sizeof words - 1);
 }
 
@@ -202,7 +217,7 @@ static int refuse(pirn_http_exchange *exchange) {
 
 static int inspector(pirn_http_exchange *exchange, void *context) {
     (void)context;
-    if (!asks_for_loopback(exchange)) {
+    if (!may_ask(exchange)) {
         return refuse(exchange);
     }
     char format[16];
@@ -226,7 +241,7 @@ static int inspector(pirn_http_exchange *exchange, void *context) {
 /* From the path without its last slash to the one with it; a query too long for a place of ours is left out. */
 static int redirect(pirn_http_exchange *exchange, void *context) {
     (void)context;
-    if (!asks_for_loopback(exchange)) {
+    if (!may_ask(exchange)) {
         return refuse(exchange);
     }
     char location[LOCATION_BYTES];

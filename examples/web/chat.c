@@ -1,37 +1,42 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: the chat page. One hub tasklet knows all readers; each event stream has a channel of its own, to which the hub
- *       gives a copy of each message. Readers and speakers may live on any worker: they meet the hub over one channel.
+ *       gives each message. Readers and speakers may live on any worker: they meet the hub over one channel.
  * Threads: the hub at the worker that started it; each reader at its request's worker.
- * Bounds: QUEUE_MAX messages wait for a reader; one that takes none of them for PATIENCE_NS is slow, and its request
- *       is cancelled: all that stand still together hold the others up once, for that long. One that reads, but slower
- *       than others write, is not cut: then the speakers wait for it. COMMANDS_MAX commands wait for the hub; who sends
- *       more parks.
+ * Bounds: QUEUE_MAX messages and QUEUE_BYTES_MAX bytes wait for a reader; one that takes none of them for PATIENCE_NS
+ *       is slow, and its request is cancelled: all that stand still together hold the others up once, for that long.
+ *       One that reads, but slower than others write, is not cut: then the speakers wait for it. COMMANDS_MAX
+ *       commands wait for the hub; who sends more parks.
  * Lifetime: a reader is made by its request, belongs to the hub from JOIN on, and is freed by the hub at LEAVE, the
- *       last that its request says of it: neither can touch it after the other freed it, without a lock or an answer. A
- *       message belongs to the queue it is in; the queue's drop callback frees what nobody read.
+ *       last that its request says of it: neither can touch it after the other freed it, without a lock or an answer.
+ *       All readers share one copy of a message, as the event that is sent; `uses` counts the queues and tasklets that
+ *       have it. Who is behind is behind by QUEUE_MAX at most, so what waits for any number of readers is bounded.
  * Shutdown: STOP closes the readers' channels, which ends their streams, and refuses new ones; END comes when no
  *       request runs.
  */
 #include "web.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define QUEUE_MAX         64
+#define QUEUE_BYTES_MAX   ((size_t)256 << 10)
 #define COMMANDS_MAX      256
 #define MESSAGE_BYTES_MAX 4096
 #define PATIENCE_NS       (500 * PIRN_MILLISECOND)
 #define HEARTBEAT_NS      (15 * PIRN_SECOND)
 
 typedef struct chat_message {
+    unsigned uses; /* under uses_lock */
     size_t length;
-    char text[];
+    char text[]; /* "data: ...\n\n", and no NUL */
 } chat_message;
 
 typedef struct chat_reader {
     pirn_channel *queue;  /* of chat_message * */
     pirn_tasklet tasklet; /* to cancel a slow one */
+    size_t waiting_bytes; /* under uses_lock: in the queue, and being written */
     /* the hub's */
     struct chat_reader *next, **place; /* where its predecessor points to it */
     bool slow;
@@ -55,14 +60,65 @@ struct chat_hub {
 
 /* ---- the hub ---- */
 
-static chat_message *copy_message(const char *text, size_t length) {
-    chat_message *copy = malloc(sizeof *copy + length + 1);
-    if (copy) {
-        copy->length = length;
-        memcpy(copy->text, text, length);
-        copy->text[length] = '\0';
+static pthread_mutex_t uses_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* One line of an event; control characters are spaces. Returns where the next byte goes. */
+static char *put_line(char *at, const char *line, size_t length) {
+    memcpy(at, "data: ", 6);
+    at += 6;
+    for (size_t i = 0; i < length; i++) {
+        *at++ = (unsigned char)line[i] < ' ' ? ' ' : line[i];
     }
-    return copy;
+    *at++ = '\n';
+    return at;
+}
+
+/* The event of a text: each line of it is a data line of its own. */
+static chat_message *make_message(const char *text) {
+    size_t lines = 1, length = strlen(text);
+    for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++) {
+        lines++;
+    }
+    chat_message *made = malloc(sizeof *made + length + lines * 7 + 1);
+    if (!made) {
+        return NULL;
+    }
+    made->uses = 1;
+    char *at = made->text;
+    for (const char *line = text;; line += strcspn(line, "\n") + 1) {
+        at = put_line(at, line, strcspn(line, "\n"));
+        if (!line[strcspn(line, "\n")]) {
+            break;
+        }
+    }
+    *at++ = '\n';
+    made->length = (size_t)(at - made->text);
+    return made;
+}
+
+/* One use fewer; `reader`: of whom, NULL: nobody's that is counted. */
+static void release(chat_message *message, chat_reader *reader) {
+    pthread_mutex_lock(&uses_lock);
+    bool over = --message->uses == 0;
+    if (reader) {
+        reader->waiting_bytes -= message->length;
+    }
+    pthread_mutex_unlock(&uses_lock);
+    if (over) {
+        free(message);
+    }
+}
+
+/* One use more, the reader's, unless it has too much already. */
+static bool use(chat_message *message, chat_reader *reader) {
+    pthread_mutex_lock(&uses_lock);
+    bool fits = reader->waiting_bytes + message->length <= QUEUE_BYTES_MAX;
+    if (fits) {
+        message->uses++;
+        reader->waiting_bytes += message->length;
+    }
+    pthread_mutex_unlock(&uses_lock);
+    return fits;
 }
 
 static void join(chat_hub *hub, chat_reader *reader) {
@@ -86,20 +142,32 @@ static void leave(chat_reader *reader) {
     free(reader);
 }
 
-/* Give `reader` a copy. A full queue may be that of one who reads and only had no turn yet: the hub waits for it, but
- * for all readers of one message together no longer than until `*deadline`, which the first of them sets. */
-static bool give(chat_reader *reader, const chat_message *said, pirn_time *deadline) {
-    chat_message *copy = copy_message(said->text, said->length);
-    if (!copy) {
-        return false;
+static bool wait_for_bytes(chat_message *said, chat_reader *reader, pirn_time deadline) {
+    while (pirn_now() < deadline) {
+        (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
+        if (use(said, reader)) {
+            return true;
+        }
     }
-    int status = pirn_send(reader->queue, &copy, PIRN_NOW);
+    return false;
+}
+
+/* Give `reader` the message. A full queue may be that of one who reads and only had no turn yet: the hub waits for it,
+ * but for all readers of one message together no longer than until `*deadline`, which the first of them sets. */
+static bool give(chat_reader *reader, chat_message *said, pirn_time *deadline) {
+    if (!use(said, reader)) {
+        *deadline = *deadline ? *deadline : pirn_after(PATIENCE_NS);
+        if (!wait_for_bytes(said, reader, *deadline)) {
+            return false;
+        }
+    }
+    int status = pirn_send(reader->queue, &said, PIRN_NOW);
     if (status == PIRN_EAGAIN) {
         *deadline = *deadline ? *deadline : pirn_after(PATIENCE_NS);
-        status = pirn_send(reader->queue, &copy, *deadline);
+        status = pirn_send(reader->queue, &said, *deadline);
     }
     if (status) {
-        free(copy);
+        release(said, reader);
     }
     return status == 0;
 }
@@ -112,7 +180,7 @@ static void tell_all(chat_hub *hub, chat_message *said) {
             pirn_cancel_pending(reader->tasklet);
         }
     }
-    free(said);
+    release(said, NULL);
 }
 
 static int run_hub(void *arg) {
@@ -146,10 +214,14 @@ static int run_hub(void *arg) {
     }
 }
 
+static int reply_text(pirn_http_exchange *exchange, int code, const char *text) {
+    return pirn_http_reply(exchange, code, "text/plain; charset=utf-8", text, strlen(text));
+}
+
 /* ---- reading ---- */
 
 static void drop_message(void *elem) {
-    free(*(chat_message **)elem);
+    release(*(chat_message **)elem, NULL); /* its reader is gone */
 }
 
 static chat_reader *create_reader(void) {
@@ -171,25 +243,15 @@ static chat_reader *create_reader(void) {
     return made;
 }
 
-/* One event; each line of the text is a data line of its own, and control characters are spaces. */
-static int write_event(pirn_http_exchange *exchange, chat_message *said) {
-    int status = 0;
-    char *line = said->text;
-    char *end = said->text + said->length;
-    for (char *c = line; c < end; c++) {
-        *c = (unsigned char)*c < ' ' && *c != '\n' ? ' ' : *c;
-    }
-    while (!status && line <= end) {
-        size_t length = strcspn(line, "\n");
-        status = pirn_http_print(exchange, "data: %.*s\n", (int)length, line);
-        line += length + 1;
-    }
-    free(said);
-    return status ? status : pirn_http_write(exchange, "\n", 1);
+static int write_event(pirn_http_exchange *exchange, chat_reader *reader, chat_message *said) {
+    int status = pirn_http_write(exchange, said->text, said->length);
+    release(said, reader);
+    return status;
 }
 
 /* Until the client leaves, the hub ends it or the writing fails: all that is there, then a flush, then wait. */
-static int stream(pirn_http_exchange *exchange, pirn_channel *queue) {
+static int stream(pirn_http_exchange *exchange, chat_reader *reader) {
+    pirn_channel *queue = reader->queue;
     int status = pirn_http_print(exchange, ": welcome\n\n");
     for (;;) {
         chat_message *said = NULL;
@@ -203,7 +265,7 @@ static int stream(pirn_http_exchange *exchange, pirn_channel *queue) {
         if (status == PIRN_ETIMEDOUT) {
             status = pirn_http_print(exchange, ": heartbeat\n\n");
         } else if (!status) {
-            status = write_event(exchange, said);
+            status = write_event(exchange, reader, said);
         }
         if (status) {
             return status == PIRN_ECLOSED ? 0 : status;
@@ -212,7 +274,11 @@ static int stream(pirn_http_exchange *exchange, pirn_channel *queue) {
 }
 
 static int serve_events(pirn_http_exchange *exchange, void *context) {
-    chat_hub *hub = ((web_site *)context)->hub;
+    web_site *site = context;
+    chat_hub *hub = site->hub;
+    if (!guard_host(site, exchange)) {
+        return reply_text(exchange, 403, "the chat does not go by this name: see --allowed-host\n");
+    }
     pirn_http_field(exchange, "Content-Type", "text/event-stream");
     pirn_http_field(exchange, "Cache-Control", "no-store");
     if (strcmp(pirn_http_method(exchange), "HEAD") == 0) {
@@ -229,7 +295,7 @@ static int serve_events(pirn_http_exchange *exchange, void *context) {
         free(self);
         return status;
     }
-    status = stream(exchange, self->queue);
+    status = stream(exchange, self);
     chat_command goodbye = {.kind = LEAVE, .reader = self};
     pirn_shield_enter();
     (void)pirn_send(hub->commands, &goodbye, PIRN_FOREVER);
@@ -270,13 +336,13 @@ static bool is_utf8(const char *text, size_t length) {
     return true;
 }
 
-static int reply_text(pirn_http_exchange *exchange, int code, const char *text) {
-    return pirn_http_reply(exchange, code, "text/plain; charset=utf-8", text, strlen(text));
-}
-
 static int serve_post(pirn_http_exchange *exchange, void *context) {
-    chat_hub *hub = ((web_site *)context)->hub;
+    web_site *site = context;
+    chat_hub *hub = site->hub;
     char text[MESSAGE_BYTES_MAX + 1];
+    if (!guard_speaker(site, exchange)) {
+        return reply_text(exchange, 403, "messages come from the chat's own page only\n");
+    }
     int length = pirn_http_form_field(exchange, "message", text, sizeof text);
     if (length == PIRN_ELIMIT) {
         return reply_text(exchange, 413, "a message has at most 4096 bytes\n");
@@ -287,13 +353,13 @@ static int serve_post(pirn_http_exchange *exchange, void *context) {
     if (!is_utf8(text, (size_t)length)) {
         return reply_text(exchange, 400, "the message is not UTF-8\n");
     }
-    chat_command say = {.kind = SAY, .message = copy_message(text, (size_t)length)};
+    chat_command say = {.kind = SAY, .message = make_message(text)};
     if (!say.message) {
         return PIRN_ENOMEM;
     }
     int status = pirn_send(hub->commands, &say, PIRN_FOREVER);
     if (status) {
-        free(say.message);
+        release(say.message, NULL);
         return status;
     }
     return pirn_http_status(exchange, 204);
@@ -305,7 +371,7 @@ static int serve_post(pirn_http_exchange *exchange, void *context) {
 static void drop_command(void *elem) {
     chat_command *unread = elem;
     if (unread->kind == SAY) {
-        free(unread->message);
+        release(unread->message, NULL);
     }
 }
 

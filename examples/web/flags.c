@@ -138,6 +138,17 @@ static const char *set_access_log(web_flags *flags, const char *value) {
     return NULL;
 }
 
+static const char *set_inspector(web_flags *flags, const char *value) {
+    bool on = strcmp(value, "on") == 0, off = strcmp(value, "off") == 0;
+    flags->inspector = on ? NULL : off ? "" : value;
+    return on || off || strrchr(value, ':') ? NULL : "on, off or ADDRESS:PORT is wanted";
+}
+
+static const char *set_allowed_host(web_flags *flags, const char *value) {
+    flags->allowed_hosts = value;
+    return *value && !strpbrk(value, ":/ ") ? NULL : "names without scheme and port, with commas between, are wanted";
+}
+
 static const char *set_guard(web_flags *flags, const char *value) {
     static const struct {
         const char *name;
@@ -186,6 +197,10 @@ static const row rows[] = {
     {"--chat-probability", "P", "how often it speaks, and how often it listens (0.2 and 0.3)", set_chat_odds, false},
     {"--chat-deadline", "MS", "how long either waits for the other (50)", set_chat_deadline, false},
     {"--access-log", "FILE|-", "one line a request, - is stderr (off)", set_access_log, true},
+    {"--allowed-host", "NAME,...", "names the chat may be reached by, besides the address (loopback names)",
+     set_allowed_host, false},
+    {"--inspector", "on|off|ADDRESS:PORT", "where /debug/pirn/ is, for this machine only (on: beside the site)",
+     set_inspector, false},
     {"--help", NULL, "this text; also -h", set_help, false},
     {"-h", NULL, NULL, set_help, false},
     {"--guard", "KIND", NULL, set_guard, false},

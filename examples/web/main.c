@@ -129,16 +129,16 @@ static void close_signals(stop_signals *signals) {
 
 /* ---- the site's life ---- */
 
-static int listen_or_say(web_site *site, pirn_listener **listener) {
-    int status = pirn_listen(site->flags.listen, NULL, listener);
+static int listen_or_say(const char *flag, const char *address, pirn_listener **listener) {
+    int status = pirn_listen(address, NULL, listener);
     if (!status) {
         return 0;
     }
     if (status == PIRN_EINVAL) {
-        complain("--listen %s: a numeric ADDRESS:PORT is wanted", site->flags.listen);
+        complain("%s %s: a numeric ADDRESS:PORT is wanted", flag, address);
         return EXIT_USAGE;
     }
-    complain("cannot listen on %s: %s", site->flags.listen,
+    complain("cannot listen on %s: %s", address,
              status == -EADDRINUSE ? "another program has this port" : pirn_strerror(status));
     return EXIT_BIND;
 }
@@ -146,6 +146,7 @@ static int listen_or_say(web_site *site, pirn_listener **listener) {
 static int create_server(web_site *site) {
     pirn_http_options options;
     pirn_http_options_init(&options);
+    options.nosniff = true;
     if (site->log) {
         options.on_access = access_log_record;
         options.on_access_context = site->log;
@@ -155,12 +156,40 @@ static int create_server(web_site *site) {
     status = status ? status : seed_page_routes(site);
     status = status ? status : chat_routes(site);
     status = status ? status : pages_routes(site);
-    return status ? status : pirn_http_inspector(site->server, "/debug/pirn/");
+    bool beside = !site->flags.inspector;
+    return status || !beside ? status : pirn_http_inspector(site->server, "/debug/pirn/");
+}
+
+/* The inspector on an address of its own. 0 or an exit code, after one line on stderr. */
+static int start_inspector(web_site *site) {
+    const char *address = site->flags.inspector;
+    pirn_listener *listener;
+    if (!address || !*address) {
+        return 0;
+    }
+    int code = listen_or_say("--inspector", address, &listener);
+    if (code) {
+        return code;
+    }
+    const pirn_http_options options = {.nosniff = true};
+    site->inspector = pirn_http_server_create(&options);
+    int status = site->inspector ? pirn_http_inspector(site->inspector, "/debug/pirn/") : PIRN_ENOMEM;
+    int port = pirn_listener_port(listener);
+    status = status ? status : pirn_http_serve(site->inspector, listener);
+    if (status) {
+        pirn_listener_close(listener);
+        complain("cannot start the inspector: %s", pirn_strerror(status));
+        return EXIT_INTERNAL;
+    }
+    char bound[300];
+    bound_address(address, port, bound, sizeof bound);
+    complain("inspector on http://%s/debug/pirn/", bound);
+    return 0;
 }
 
 /* Start everything; what was started is in `site` whatever happens. 0 or an exit code, after one line on stderr. */
 static int start(web_site *site, pirn_listener **listener) {
-    int code = listen_or_say(site, listener);
+    int code = listen_or_say("--listen", site->flags.listen, listener);
     code = code ? code : database_open(site);
     if (code) {
         return code;
@@ -175,7 +204,7 @@ static int start(web_site *site, pirn_listener **listener) {
         complain("cannot start: %s", pirn_strerror(status));
         return EXIT_INTERNAL;
     }
-    return 0;
+    return start_inspector(site);
 }
 
 /* On stderr: how it runs, so that a log tells which of the configurations it is of. */
@@ -231,7 +260,9 @@ static void stop(web_site *site, pirn_listener *listener, stop_signals *signals)
     if (site->chat) {
         seed_page_stop(site);
     }
-    pirn_http_server_close(site->server, pirn_after(DRAIN_NS));
+    pirn_time deadline = pirn_after(DRAIN_NS);
+    pirn_http_server_close(site->inspector, deadline);
+    pirn_http_server_close(site->server, deadline);
     if (site->hub) {
         chat_close(site);
     }

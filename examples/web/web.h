@@ -19,9 +19,11 @@ enum exit_code { EXIT_OK = 0, EXIT_USAGE = 2, EXIT_BIND = 3, EXIT_DATABASE = 4, 
 
 typedef struct web_flags {
     const char *listen;
-    const char *database;    /* NULL: a private temporary one */
-    const char *http_target; /* NULL: our own /hello */
-    const char *access_log;  /* NULL: off; "-": stderr */
+    const char *database;      /* NULL: a private temporary one */
+    const char *http_target;   /* NULL: our own /hello */
+    const char *access_log;    /* NULL: off; "-": stderr */
+    const char *inspector;     /* NULL: on the site's own port; "": off; else its address */
+    const char *allowed_hosts; /* names in a list with commas; NULL: none */
     double http_odds, produce_odds, consume_odds;
     pirn_time chat_deadline_ns;
     uint64_t seed;
@@ -53,6 +55,7 @@ typedef struct web_site {
     chat_hub *hub;
     access_log *log;
     pirn_http_server *server;
+    pirn_http_server *inspector; /* on an address of its own; NULL: none */
     /* each by its worker */
     request_counter requests[WORKERS_MAX];
 } web_site;
@@ -77,6 +80,10 @@ int chat_start(web_site *site);
 int chat_routes(web_site *site);
 void chat_stop(web_site *site);  /* ends all event streams */
 void chat_close(web_site *site); /* no handler runs any more */
+
+/* guard.c: whether Host names this site; whether a message comes from a page of it, or from no browser. */
+bool guard_host(const web_site *site, const pirn_http_exchange *exchange);
+bool guard_speaker(const web_site *site, const pirn_http_exchange *exchange);
 
 /* pages.c: /hello and what is the same for everybody. */
 int pages_routes(web_site *site);

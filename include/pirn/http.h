@@ -198,7 +198,9 @@ PIRN_API size_t pirn_html_escape(const char *text, char *out, size_t out_bytes);
 
 /* Mount the inspector at `path` (it should end in '/'; without that slash it redirects there): HTML for people,
  * `?format=json` for programs. Loopback peers only, and 403 for a Host field that names anything but localhost,
- * 127.x.y.z or [::1] (DNS rebinding). Parks: no. Thread: as pirn_http_route. Returns: pirn_http_route's codes. */
+ * 127.x.y.z or [::1] (DNS rebinding), or with a field of a proxy (X-Forwarded-For, X-Forwarded-Host, X-Real-IP,
+ * Forwarded, Via). A proxy on this machine that adds none of these opens it to everybody. Parks: no. Thread: as
+ * pirn_http_route. Returns: pirn_http_route's codes. */
 PIRN_API int pirn_http_inspector(pirn_http_server *server, const char *path);
 
 /* ---- client: reactor_thread/http_fetch.c, services/http_client.c ---- */

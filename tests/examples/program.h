@@ -88,7 +88,7 @@ static inline int program_connect(program p) {
 
 static inline void program_ask(int fd, const char *path) {
     char text[128];
-    int length = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
+    int length = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path);
     cr_assert(write(fd, text, (size_t)length) == length);
 }
 

@@ -272,6 +272,9 @@ static int inspect_by_host(void *arg) {
     expect_status_alone(&s, "GET http://a.example/debug/pirn/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 403);
     expect_status_alone(&s, "GET http://a.example/debug/pirn/ HTTP/1.0\r\n\r\n", 403);
     expect_status_alone(&s, "GET http://localhost:80/debug/pirn/ HTTP/1.1\r\nHost: a.example\r\n\r\n", 200);
+    /* nor does one that came through a proxy on this machine */
+    expect_status_alone(&s, "GET /debug/pirn/ HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n", 403);
+    expect_status_alone(&s, "GET /debug/pirn HTTP/1.1\r\nHost: localhost\r\nVia:\r\n\r\n", 403);
     expect_status_alone(&s, "GET /debug/pirn/ HTTP/1.0\r\n\r\n", 200); /* no name, so no name was rebound */
     site_close(&s);
     return 0;
