@@ -63,10 +63,10 @@ static int visit_all(pirn_snapshot *snapshot, pn_waits *waits, size_t max) {
               .waits = waits,
               .max = max,
               .home = pn_sched_self()->options.id};
-    pirn_shield_enter();
+    pn_firm_shield_enter();
     pn_below->post(0, &t.message);
     int error = pn_wait(&waiter, PIRN_FOREVER, NULL);
-    pirn_shield_leave();
+    pn_firm_shield_leave();
     PN_ASSERT(error == 0);
     return t.error;
 }

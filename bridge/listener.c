@@ -725,7 +725,7 @@ void pirn_listener_close(pirn_listener *listener) {
     if (!listener || pn_require_tasklet("pirn_listener_close") != 0) {
         return;
     }
-    pirn_shield_enter();
+    pn_firm_shield_enter();
     lock_registry();
     bool taken = take_stop(listener);
     unlock_registry();
@@ -735,7 +735,7 @@ void pirn_listener_close(pirn_listener *listener) {
     while (is_stopping(listener)) { /* the runtime's end was first: a matter of one message round */
         (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
     }
-    pirn_shield_leave();
+    pn_firm_shield_leave();
     close_sockets(listener);
     release(listener);
 }

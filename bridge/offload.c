@@ -211,6 +211,12 @@ static int enqueue(pirn_pool *pool, pn_job *submitted) {
 }
 
 static pirn_deferred *submit(const pirn_work *work, const char *file, int line) {
+    pn_sched *sched = pn_sched_self();
+    if (sched->in_callback && sched->stage >= PN_REFUSING) { /* a callback that asks again would go on without an end */
+        pn_sched_tell_refusal(sched, "a job", file, line);
+        drop_arg(work);
+        return NULL;
+    }
     pirn_pool *pool = pn_pool_hold(work->pool);
     if (!pool) {
         drop_arg(work);

@@ -86,6 +86,11 @@ pirn_deferred *pn_deferred_create_from(int home, pirn_canceller canceller, void 
                 pn_below ? pn_below->thread_role() : "a thread outside pirn_run()");
         return NULL;
     }
+    pn_sched *sched = pn_sched_self();
+    if (sched && sched->stage >= PN_FINAL) { /* callbacks that ask for new ones would go on without an end */
+        pn_sched_tell_refusal(sched, "a new deferred", file, line);
+        return NULL;
+    }
     uint32_t run = enter_call(0);
     if (run == 0) {
         return NULL;
@@ -536,7 +541,8 @@ static void deliver_add(pn_message *message) {
 }
 
 static int add_elsewhere(pirn_deferred *d, const pn_link *link) {
-    if (enter_call(d->run) == 0) {
+    const pn_sched *sched = pn_sched_self();
+    if ((sched && sched->stage >= PN_FINAL) || enter_call(d->run) == 0) {
         return PIRN_ECLOSED;
     }
     add_order *order = pn_malloc(sizeof *order);

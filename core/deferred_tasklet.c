@@ -95,9 +95,9 @@ static int take_or_wait_for_end(pirn_deferred *deferred, pirn_result *out, pirn_
     (void)pirn_deferred_retain(deferred);
     int error = pirn_await_take(deferred, out, deadline);
     if (!pirn_deferred_finished(deferred)) {
-        pirn_shield_enter();
+        pn_firm_shield_enter();
         (void)pirn_await(deferred, NULL, PIRN_FOREVER);
-        pirn_shield_leave();
+        pn_firm_shield_leave();
     }
     pirn_deferred_release(deferred);
     return error;
@@ -112,7 +112,8 @@ int pirn_blocking_tasklet_from(pirn_call_fn fn, void *arg, pirn_result *out, pir
     }
     if (error == 0) {
         pirn_deferred *deferred = start_job(fn, arg, function, file, line);
-        error = deferred ? take_or_wait_for_end(deferred, &result, deadline) : PIRN_ENOMEM;
+        int why = pn_sched_self()->stage >= PN_REFUSING ? PIRN_ECLOSED : PIRN_ENOMEM;
+        error = deferred ? take_or_wait_for_end(deferred, &result, deadline) : why;
     }
     if (out) {
         *out = result;

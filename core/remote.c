@@ -101,10 +101,10 @@ pirn_tasklet pn_remote_spawn(unsigned home, const pirn_spawn_options *options, p
                .function = function,
                .file = file,
                .line = line};
-    pirn_shield_enter();
+    pn_firm_shield_enter();
     pn_below->post(home, &b.message);
     int error = pn_wait(&waiter, PIRN_FOREVER, NULL);
-    pirn_shield_leave();
+    pn_firm_shield_leave();
     PN_ASSERT(error == 0);
     return b.handle;
 }

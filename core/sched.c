@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "failure.h"
 #include "text.h"
 
 /* Tasklets never leave their thread, so a compiler that keeps this variable's address across a switch is right to. */
@@ -184,6 +185,9 @@ void pirn_yield(void) {
     if (!tasklet) {
         return;
     }
+    if (PN_UNLIKELY(sched->stage == PN_FORCED || sched->main_stage == PN_FORCED)) {
+        pn_tasklet_end_if_forced(tasklet);
+    }
     if (sched->budget > 0 && pn_list_empty(&sched->ready)) {
         sched->budget--;
         return;
@@ -266,6 +270,16 @@ void pn_sched_run(pn_sched *sched) {
                 pn_below->poll(sched); /* else idle() looks, once, before it sleeps */
             }
         }
+    }
+}
+
+/* ---- the runtime's end ---- */
+
+void pn_sched_tell_refusal(pn_sched *sched, const char *what, const char *file, int line) {
+    if (!sched->refusal_told) {
+        sched->refusal_told = true;
+        pn_warn("%s, asked for at %s:%d, is refused: the runtime is ending (further ones on worker %u are not told)",
+                what, file ? pn_base_name(file) : "?", line, sched->options.id);
     }
 }
 

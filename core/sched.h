@@ -64,8 +64,11 @@ struct pn_sched {
     pn_sched_counts counts;
     pn_sched_options options;
     uint64_t random_state;
-    pn_tasklet *main; /* worker 0: the runtime's first tasklet, while it lives                  */
-    void *below;      /* the bridge's worker                                                    */
+    pn_tasklet *main;    /* worker 0: the runtime's first tasklet, while it lives                  */
+    pn_stage stage;      /* of all tasklets but main                                              */
+    pn_stage main_stage; /* worker 0: of main, while its clean-ups run                            */
+    bool refusal_told;   /* that something was refused: once                                      */
+    void *below;         /* the bridge's worker                                                    */
 };
 
 /* The calling thread's scheduler, NULL on other threads. */
@@ -101,6 +104,9 @@ void pn_switch_to(pn_tasklet *next, bool caller_first);
 
 /* The next number of the seeded generator (xorshift64*). */
 uint64_t pn_random(pn_sched *sched);
+
+/* Owner: one line about the first thing that the runtime's end refuses here. `file` may be NULL. */
+void pn_sched_tell_refusal(pn_sched *sched, const char *what, const char *file, int line);
 
 /* Report a tasklet's or a deferred's unhandled error: to the handler of `sched` (NULL: stderr), and count it. */
 void pn_report_error(pn_sched *sched, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));

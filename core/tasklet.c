@@ -76,15 +76,15 @@ static bool add_slab(pn_sched *sched) {
 
 void pn_tasklet_slabs_free(pn_sched *sched) {
     uint32_t highest = generation_floor[sched->options.id];
-    for (unsigned i = 0; i < sched->slab_count; i++) {
-        for (unsigned j = 0; j < PN_SLAB_TASKLETS; j++) {
-            pn_tasklet *tasklet = &sched->slabs[i][j];
-            if (tasklet->state == PN_ENDED) { /* a joinable one that nobody joined */
-                pn_tasklet_report_unhandled(tasklet);
-                pn_tasklet_free(tasklet);
-            }
-            highest = tasklet->generation > highest ? tasklet->generation : highest;
+    for (uint32_t slot = 0; slot < sched->slab_count * PN_SLAB_TASKLETS; slot++) {
+        pn_tasklet *tasklet = &sched->slabs[slot / PN_SLAB_TASKLETS][slot % PN_SLAB_TASKLETS];
+        if (tasklet->state == PN_ENDED) { /* a joinable one that nobody joined */
+            pn_tasklet_report_unhandled(tasklet);
+            pn_tasklet_free(tasklet);
         }
+        highest = tasklet->generation > highest ? tasklet->generation : highest;
+    }
+    for (unsigned i = 0; i < sched->slab_count; i++) { /* only now: the free list goes through all of them */
         pn_free(sched->slabs[i]);
     }
     pn_free(sched->slabs);
@@ -108,6 +108,7 @@ static pn_tasklet *take_record(pn_sched *sched) {
     tasklet->doing = NULL;
     tasklet->shield = 0;
     tasklet->strike = tasklet->result = 0;
+    tasklet->swallowed = 0;
     tasklet->joiner = NULL;
     tasklet->remote_joiner = NULL;
     tasklet->local = NULL;
@@ -151,6 +152,10 @@ static void set_name(pn_tasklet *tasklet, const char *name) {
 pn_tasklet *pn_tasklet_spawn(pn_sched *sched, const pirn_spawn_options *options, pirn_fn fn, void *arg,
                              const char *file, int line) {
     PN_ASSERT(sched == pn_sched_self());
+    if (PN_UNLIKELY(sched->stage >= PN_REFUSING)) {
+        pn_sched_tell_refusal(sched, "a new tasklet", file, line);
+        return NULL;
+    }
     pn_tasklet *tasklet = take_record(sched);
     if (!tasklet) {
         return NULL;
@@ -218,8 +223,15 @@ static void run_cleanups(pn_tasklet *tasklet) {
     while (tasklet->cleanups) {
         pn_cleanup *cleanup = tasklet->cleanups;
         tasklet->cleanups = cleanup->next;
-        cleanup->fn(cleanup->arg);
-        pn_free(cleanup);
+        pn_cleanup now = *cleanup;
+        bool is_argument = now.arg == cleanup; /* it has one with it: foreign.c */
+        if (!is_argument) {
+            pn_free(cleanup); /* first: the runtime's end may end the function where it waits */
+        }
+        now.fn(now.arg);
+        if (is_argument) {
+            pn_free(cleanup);
+        }
     }
     tasklet->shield--;
 }
@@ -279,6 +291,23 @@ void pn_tasklet_reap(pn_tasklet *tasklet) {
     }
 }
 
+/* ---- the runtime's end ---- */
+
+pn_stage pn_tasklet_stage(const pn_tasklet *tasklet) {
+    return tasklet->is_main ? tasklet->home->main_stage : tasklet->home->stage;
+}
+
+bool pn_tasklet_is_shielded(const pn_tasklet *tasklet) {
+    return tasklet->shield >= PN_FIRM_SHIELD || (tasklet->shield > 0 && pn_tasklet_stage(tasklet) < PN_FINAL);
+}
+
+void pn_tasklet_end_if_forced(pn_tasklet *tasklet) {
+    if (pn_tasklet_stage(tasklet) == PN_FORCED && tasklet->shield < PN_FIRM_SHIELD) {
+        pn_tasklet_end(tasklet, PIRN_ECANCELED);
+        pn_sched_depart(tasklet->home, tasklet);
+    }
+}
+
 /* ---- strike: cancel and throw ---- */
 
 /* A tasklet that never ran dies without running. */
@@ -300,7 +329,7 @@ void pn_tasklet_strike(pn_tasklet *tasklet, int code, bool sticky, bool run_now)
         end_unstarted(tasklet, code);
         break;
     case PN_PARKED:
-        if (tasklet->shield > 0 || !pn_waiter_strike(tasklet->waiter, code)) {
+        if (pn_tasklet_is_shielded(tasklet) || !pn_waiter_strike(tasklet->waiter, code)) {
             break;
         }
         tasklet->strike = 0;

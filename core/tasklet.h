@@ -27,6 +27,15 @@
 
 typedef enum pn_state { PN_FREE, PN_NEW, PN_RUNNABLE, PN_RUNNING, PN_PARKED, PN_ENDED } pn_state;
 
+/* How far the end of the runtime has come (reactor_thread/shutdown.c). */
+typedef enum pn_stage {
+    PN_GOING,
+    PN_CANCELLING, /* tasklets were cancelled: a wait that tells so lets the others run first            */
+    PN_REFUSING,   /* no new tasklets; in callbacks, no new requests                                   */
+    PN_FINAL,      /* waits end though they are shielded; no new deferreds                             */
+    PN_FORCED,     /* a tasklet ends where it next waits or yields                                     */
+} pn_stage;
+
 #define PN_NAME_BYTES 32
 
 /* What the inspector tells of a request. Whoever sets it takes it back before it is gone. */
@@ -80,6 +89,7 @@ struct pn_tasklet {
     uint32_t walk;
     const struct pn_note *note; /* of a request, for the inspector; NULL: none                           */
     const char *doing;          /* what its present call is about: SQL or a URL, the caller's; NULL: not told */
+    uint8_t swallowed; /* waits that told it of its cancellation during the runtime's end, up to SWALLOWS_FREE */
     char name[PN_NAME_BYTES];
 };
 _Static_assert(sizeof(pn_tasklet) <= 384, "a tasklet's record is at most 384 bytes");
@@ -119,6 +129,20 @@ int pn_remote_join(pirn_tasklet handle, int *result, pirn_time deadline);
 bool pn_remote_join_answer(struct pn_remote_join *join, int result);
 /* Home: the right to join is given up. 0 or PIRN_EDEAD. */
 int pn_tasklet_release(pn_sched *sched, pirn_tasklet handle);
+
+/* Shields that hold to the very end of the runtime: around waits of pirn's own that another thread or tasklet surely
+ * ends, and that must not end before, because what it works on stands on this stack. They nest, in a tasklet. */
+#define PN_FIRM_SHIELD 256
+void pn_firm_shield_enter(void);
+void pn_firm_shield_leave(void);
+
+/* Home: the runtime's end, as far as it concerns this tasklet. */
+pn_stage pn_tasklet_stage(const pn_tasklet *tasklet);
+/* Whether a strike has to wait. */
+bool pn_tasklet_is_shielded(const pn_tasklet *tasklet);
+/* In a tasklet, at the beginning of a wait or yield, where nothing is begun yet: end it here when the runtime's end has
+ * come so far. Its clean-ups run. */
+void pn_tasklet_end_if_forced(pn_tasklet *tasklet);
 
 /* Home: report the error of an ended tasklet that nobody will join for. Cancellation is no error, and main's result
  * goes to pirn_run's caller. */

@@ -245,7 +245,7 @@ bool pirn_cancelled(void) {
 void pirn_shield_enter(void) {
     pn_tasklet *current = pn_current();
     if (current) {
-        PN_ASSERT(current->shield < UINT16_MAX);
+        PN_ASSERT(current->shield % PN_FIRM_SHIELD < PN_FIRM_SHIELD - 1);
         current->shield++;
     }
 }
@@ -259,6 +259,22 @@ void pirn_shield_leave(void) {
                      pn_tasklet_label(current, label, sizeof label), pn_base_name(current->file), current->line);
         }
         current->shield--;
+    }
+}
+
+void pn_firm_shield_enter(void) {
+    pn_tasklet *current = pn_current();
+    if (current) {
+        PN_ASSERT(current->shield <= UINT16_MAX - PN_FIRM_SHIELD);
+        current->shield = (uint16_t)(current->shield + PN_FIRM_SHIELD);
+    }
+}
+
+void pn_firm_shield_leave(void) {
+    pn_tasklet *current = pn_current();
+    if (current) {
+        PN_ASSERT(current->shield >= PN_FIRM_SHIELD);
+        current->shield = (uint16_t)(current->shield - PN_FIRM_SHIELD);
     }
 }
 

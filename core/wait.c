@@ -17,6 +17,8 @@
 #include "sched.h"
 
 #define SELECT_CASES_TOLD 2
+#define SWALLOWS_FREE     32 /* waits of one cancelled tasklet that end at once while the runtime ends */
+#define SWALLOW_NAP_NS    PIRN_MILLISECOND
 
 static const char *const reason_names[PN_REASON_COUNT] = {
     [PN_ON_NOTHING] = "nothing", [PN_ON_SLEEP] = "sleep",   [PN_ON_SEND] = "send",         [PN_ON_RECV] = "receive",
@@ -165,7 +167,7 @@ static void deadline_came(pn_timer *timer) {
 
 /* The strike that is due for `tasklet`, 0 for none. A thrown one is consumed; cancellation is sticky. */
 static int take_strike(pn_tasklet *tasklet) {
-    if (tasklet->shield > 0) {
+    if (tasklet->shield > 0 && pn_tasklet_is_shielded(tasklet)) {
         return 0;
     }
     if (tasklet->strike != 0) {
@@ -194,12 +196,38 @@ int pn_require_tasklet(const char *call) {
     return PIRN_ETHREAD;
 }
 
+/* During the runtime's end: a tasklet that swallows its cancellation and goes on neither keeps the worker, nor spawns
+ * or asks as fast as it can. */
+static void slow_down(pn_tasklet *tasklet) {
+    if (tasklet->swallowed < SWALLOWS_FREE) {
+        tasklet->swallowed++;
+        pirn_yield();
+    } else {
+        pn_waiter nap;
+        pn_waiter_init(&nap, PN_ON_SLEEP, NULL);
+        pn_firm_shield_enter();
+        (void)pn_wait(&nap, pirn_after(SWALLOW_NAP_NS), NULL);
+        pn_firm_shield_leave();
+    }
+    pn_tasklet_end_if_forced(tasklet);
+}
+
 int pn_may_wait(const char *call, pirn_time deadline) {
     if (deadline == PIRN_NOW) {
         return 0;
     }
     int error = pn_require_tasklet(call);
-    return error != 0 ? error : take_strike(pn_current());
+    if (PN_UNLIKELY(error != 0)) {
+        return error;
+    }
+    pn_tasklet *current = pn_current();
+    if (PN_UNLIKELY(pn_tasklet_stage(current) >= PN_CANCELLING)) {
+        pn_tasklet_end_if_forced(current);
+        if (current->cancelled && !pn_tasklet_is_shielded(current)) {
+            slow_down(current);
+        }
+    }
+    return take_strike(current);
 }
 
 static void park_until(pn_waiter *waiter, pirn_time deadline) {

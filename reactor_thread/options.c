@@ -20,6 +20,7 @@
 #define OFFLOAD_THREADS_DEFAULT 4u
 #define OFFLOAD_THREADS_MAX     64u
 #define OFFLOAD_JOBS_DEFAULT    65536u
+#define END_DEFAULT             (5 * PIRN_SECOND)
 #define SLICE_WARN_DEFAULT      (100 * PIRN_MILLISECOND)
 #define STUCK_WARN_DEFAULT      (10 * PIRN_SECOND)
 
@@ -102,8 +103,8 @@ static bool are_valid(const pirn_options *options) {
            in_range("offload_threads", options->offload_threads, 1, OFFLOAD_THREADS_MAX) &&
            in_range("offload_max", options->offload_max, 1, UINT32_MAX) &&
            in_range("stack_bytes", options->stack_bytes, PN_STACK_BYTES_MIN, PN_STACK_BYTES_MAX) &&
-           is_time("drain_ns", options->drain_ns) && is_time("slice_warn_ns", options->slice_warn_ns) &&
-           is_time("stuck_warn_ns", options->stuck_warn_ns);
+           is_time("drain_ns", options->drain_ns) && is_time("end_ns", options->end_ns) &&
+           is_time("slice_warn_ns", options->slice_warn_ns) && is_time("stuck_warn_ns", options->stuck_warn_ns);
 }
 
 int pn_options_resolve(const pirn_options *given, pirn_options *resolved) {
@@ -122,6 +123,7 @@ int pn_options_resolve(const pirn_options *given, pirn_options *resolved) {
     options->offload_threads = options->offload_threads ? options->offload_threads : OFFLOAD_THREADS_DEFAULT;
     options->offload_max = options->offload_max ? options->offload_max : OFFLOAD_JOBS_DEFAULT;
     options->stack_bytes = options->stack_bytes ? options->stack_bytes : PN_STACK_BYTES_DEFAULT;
+    options->end_ns = options->end_ns ? options->end_ns : END_DEFAULT;
     options->slice_warn_ns = options->slice_warn_ns ? options->slice_warn_ns : SLICE_WARN_DEFAULT;
     options->stuck_warn_ns = options->stuck_warn_ns ? options->stuck_warn_ns : STUCK_WARN_DEFAULT;
     options->seed = options->seed ? options->seed : 1;

@@ -79,7 +79,10 @@ pirn_deferred *pn_request_submit(pn_request *request, const pn_request_kind *kin
     request->withdraw.deliver = deliver_withdraw;
     pn_sched *sched = pn_sched_self();
     pirn_deferred *deferred = NULL;
-    if (sched) {
+    if (sched && sched->in_callback && sched->stage >= PN_REFUSING) {
+        pn_sched_tell_refusal(sched, kind->name, file,
+                              line); /* a callback that asks again would go on without an end */
+    } else if (sched) {
         deferred = pn_deferred_create_from((int)sched->options.id, withdraw, request, file, line);
     } else {
         pn_warn("%s() from %s: its answer needs a worker. Ask in a tasklet, started with pirn_foreign_spawn().",

@@ -21,6 +21,7 @@
 
 #include "alloc.h"
 #include "call.h"
+#include "deadline.h"
 #include "foreign.h"
 #include "listener.h"
 #include "offload.h"
@@ -45,6 +46,10 @@ typedef struct run {
     void *arg;
     int result;        /* main's; worker 0 only, and the caller after the join                         */
     bool main_has_run; /* worker 0                                                                      */
+    /* worker 0: the bound of main's clean-ups */
+    pn_tasklet *main;
+    pn_timer overdue;
+    int64_t overdue_again_ns;
     gate start, end;
 } run;
 
@@ -112,11 +117,39 @@ static void tell_words_of_main(int result) {
     }
 }
 
+/* The time of main's clean-ups is over: their waits end though they are shielded; then they end where they wait. */
+static void cleanups_overdue(pn_timer *timer) {
+    run *r = PN_CONTAINER_OF(timer, run, overdue);
+    pn_sched *sched = pn_sched_self();
+    bool first = sched->main_stage == PN_GOING;
+    sched->main_stage = first ? PN_FINAL : PN_FORCED;
+    pn_warn("main has returned: its clean-ups (pirn_on_exit) still run, and %s",
+            first ? "their waits end now" : "end now");
+    if (first) {
+        pn_timer_arm(&sched->timers, timer, pirn_after(r->overdue_again_ns), cleanups_overdue);
+    }
+    pn_tasklet_strike(r->main, PIRN_ECANCELED, true, false);
+}
+
+static void main_ended(void *arg);
+
+static void bound_cleanups(run *r) {
+    const pirn_options *options = &pn_runtime_current.options;
+    pn_shutdown_begin_bound();
+    r->main = pn_current();
+    if (r->main->cleanups->fn != main_ended) {
+        pirn_time deadline = pn_deadline(pirn_after(options->drain_ns), options->end_ns);
+        r->overdue_again_ns = options->end_ns / 5;
+        pn_timer_arm(&pn_sched_self()->timers, &r->overdue, deadline, cleanups_overdue);
+    }
+}
+
 static int main_body(void *arg) {
     run *r = arg;
     r->main_has_run = true;
     r->result = r->fn(r->arg);
     tell_words_of_main(r->result);
+    bound_cleanups(r);
     return r->result;
 }
 
@@ -125,6 +158,8 @@ static int main_body(void *arg) {
 static void main_ended(void *arg) {
     run *r = arg;
     if (r->main_has_run) {
+        pn_timer_disarm(&pn_sched_self()->timers, &r->overdue);
+        pn_sched_self()->main_stage = PN_GOING; /* the rest of main is the shutdown */
         pn_shutdown();
     } else {
         r->result = PIRN_ENOMEM;

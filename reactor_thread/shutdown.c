@@ -9,15 +9,22 @@
  *       anything but the looks themselves. A message that was under way between the two would have been delivered
  *       before the second look (an inbox is first in, first out) and counted; and only a message, a tasklet or
  *       something outside makes a new message.
- * Invariants: (1) every wait here has a bound, and what outlives it is named; (2) a tasklet that shields itself may
- *       still use every service for GRACE_NS after it was cancelled.
+ * Stages, after the drain (core/tasklet.h): CANCELLING, for a fifth of end_ns, while all still delivers; REFUSING,
+ *       until end_ns is over; FINAL, for another fifth; FORCED. One line names who lives at the beginning of each.
+ *       What is left then neither waits nor yields: the guard (end_guard.h) names it and ends the process.
+ * Invariants: (1) whatever the program does, the end comes by GUARD_TIMES times end_ns after the drain; (2) a tasklet
+ *       that shields itself may still use every service for a fifth of end_ns after it was cancelled.
  * Rejected: counting tasklets in a shared word (every end of a tasklet would pay for the end of the program); a hook
  *       that tells of the last end: looking again after a pause, at most every PAUSE_NS_MAX, happens once in a
  *       program's life.
  */
 #include "shutdown.h"
 
+#include <stdio.h>
+
 #include "alloc.h"
+#include "deadline.h"
+#include "end_guard.h"
 #include "failure.h"
 #include "foreign.h"
 #include "listener.h"
@@ -29,25 +36,32 @@
 #include "signal_watch.h"
 #include "watchdog.h"
 
-#define GRACE_NS       (1 * PIRN_SECOND)  /* cancelled tasklets may use reactor and pools for so long            */
-#define STUBBORN_NS    (5 * PIRN_SECOND)  /* then those that still live are named                                */
-#define HOPELESS_NS    (30 * PIRN_SECOND) /* then it is a bug: a line and abort, as a supervisor would kill us    */
-#define JOB_NS         (1 * PIRN_SECOND)  /* interrupted jobs may take so long to stop                            */
+/* Of options.end_ns: when new tasklets and requests are refused; when waits end though shielded (the whole of it), and
+ * how long after that tasklets end where they stand. */
+#define GRACE_PART 5
+/* Of options.end_ns: then it is a bug of the program: a line and abort, as a supervisor would kill us. */
+#define GUARD_TIMES    6
+#define JOB_NS         (1 * PIRN_SECOND)        /* interrupted jobs may take so long to stop                      */
+#define LAST_WORDS_NS  (100 * PIRN_MILLISECOND) /* callbacks may go on so long after the last tasklet             */
 #define PAUSE_NS_FIRST (20 * PIRN_MICROSECOND)
 #define PAUSE_NS_MAX   (5 * PIRN_MILLISECOND)
 #define LOOKS_MAX      (PN_WORKERS_MAX + 1) /* workers, and the reactor on its own thread                        */
+#define NAMES_MAX      4                    /* told of each worker                                               */
 
-/* What to do at a worker besides looking. */
-typedef enum errand { LOOK_ONLY, CANCEL_ALL, NAME_ALL } errand;
+/* What a look notes by name. */
+typedef enum telling { TELL_NOTHING, TELL_STRUCK, TELL_LIVE } telling;
 
 /* One look at one thread. */
 typedef struct look {
     pn_message message;
     pn_driver *driver; /* immutable                                                                   */
     pn_sched *sched;   /* immutable; NULL: the reactor's thread                                       */
-    errand errand;     /* main, before it is sent                                                     */
+    telling telling;   /* main, before it is sent                                                     */
     /* the looked at, before it is sent back */
     unsigned live, holds_drain, delivered_count;
+    unsigned told; /* tasklets that `telling` is about, of whom `names` has the first                    */
+    char names[400];
+    size_t names_bytes;
     bool busy;                 /* has completions to hand back, or requests under way                         */
     bool out;                  /* main: the answer is not back yet                                            */
     unsigned delivered_before; /* main: at the look before                                             */
@@ -57,10 +71,43 @@ typedef struct look {
 static struct {
     look looks[LOOKS_MAX];
     unsigned count, outstanding;
+    pn_stage stage; /* main; a worker reads it in a look                                                 */
     pn_waiter *waiter;
 } all;
 
 /* ---- at a worker ---- */
+
+static void note_name(look *seen, const pn_tasklet *tasklet) {
+    if (++seen->told > NAMES_MAX) {
+        return;
+    }
+    char label[64], waits_on[64] = "its turn";
+    if (tasklet->state == PN_PARKED) {
+        (void)pn_waiter_describe(tasklet->waiter, waits_on, sizeof waits_on);
+    }
+    int wanted = snprintf(seen->names + seen->names_bytes, sizeof seen->names - seen->names_bytes, "%s%s (%s%s)",
+                          seen->told > 1 ? ", " : "", pn_tasklet_label(tasklet, label, sizeof label), waits_on,
+                          tasklet->shield > 0 ? ", shielded" : "");
+    size_t room = sizeof seen->names - seen->names_bytes - 1;
+    seen->names_bytes += wanted < 0 ? 0 : (size_t)wanted < room ? (size_t)wanted : room;
+}
+
+static void note_names(look *seen) {
+    seen->told = 0;
+    seen->names_bytes = 0;
+    PN_LIST_EACH(&seen->sched->all, node) {
+        const pn_tasklet *tasklet = PN_CONTAINER_OF(node, pn_tasklet, all_link);
+        bool struck_now = !tasklet->cancelled && tasklet->state == PN_PARKED && (tasklet->flags & PIRN_DAEMON) == 0;
+        if (!tasklet->is_main && (seen->telling == TELL_LIVE || struck_now)) {
+            note_name(seen, tasklet);
+        }
+    }
+}
+
+static bool wants_strike(const pn_sched *sched, const pn_tasklet *tasklet) {
+    bool waits_shielded = tasklet->state == PN_PARKED && tasklet->shield > 0 && !pn_tasklet_is_shielded(tasklet);
+    return !tasklet->is_main && (!tasklet->cancelled || (sched->stage >= PN_FINAL && waits_shielded));
+}
 
 /* Strikes may end tasklets that have not started, and their ends may change the list: so first the handles. */
 static void cancel_all(pn_sched *sched) {
@@ -71,7 +118,7 @@ static void cancel_all(pn_sched *sched) {
     size_t count = 0;
     PN_LIST_EACH(&sched->all, node) {
         pn_tasklet *tasklet = PN_CONTAINER_OF(node, pn_tasklet, all_link);
-        if (!tasklet->is_main && !tasklet->cancelled) {
+        if (wants_strike(sched, tasklet)) {
             handles[count++] = pn_tasklet_handle(tasklet);
         }
     }
@@ -84,21 +131,6 @@ static void cancel_all(pn_sched *sched) {
     pn_free(handles);
 }
 
-static void name_all(pn_sched *sched) {
-    PN_LIST_EACH(&sched->all, node) {
-        pn_tasklet *tasklet = PN_CONTAINER_OF(node, pn_tasklet, all_link);
-        if (!tasklet->is_main) {
-            char label[64], waits_on[96] = "its turn";
-            if (tasklet->state == PN_PARKED) {
-                (void)pn_waiter_describe(tasklet->waiter, waits_on, sizeof waits_on);
-            }
-            pn_warn("tasklet %s still lives %d s after it was cancelled: it waits for %s%s (spawned at %s:%u)",
-                    pn_tasklet_label(tasklet, label, sizeof label), (int)(STUBBORN_NS / PIRN_SECOND), waits_on,
-                    tasklet->shield > 0 ? ", shielded" : "", pn_base_name(tasklet->file), tasklet->line);
-        }
-    }
-}
-
 static void deliver_back(pn_message *message) {
     PN_CONTAINER_OF(message, look, message)->out = false;
     if (--all.outstanding == 0) {
@@ -106,15 +138,24 @@ static void deliver_back(pn_message *message) {
     }
 }
 
+static void look_at_worker(look *seen) {
+    pn_sched *sched = seen->sched;
+    if (seen->telling != TELL_NOTHING) {
+        note_names(seen);
+    }
+    sched->stage = all.stage;
+    if (sched->stage >= PN_CANCELLING) {
+        cancel_all(sched);
+    }
+    seen->live = sched->counts.live;
+    seen->holds_drain = sched->counts.holds_drain;
+}
+
 static void deliver_look(pn_message *message) {
     look *seen = PN_CONTAINER_OF(message, look, message);
-    if (seen->sched && seen->errand == CANCEL_ALL) {
-        cancel_all(seen->sched);
-    } else if (seen->sched && seen->errand == NAME_ALL) {
-        name_all(seen->sched);
+    if (seen->sched) {
+        look_at_worker(seen);
     }
-    seen->live = seen->sched ? seen->sched->counts.live : 0;
-    seen->holds_drain = seen->sched ? seen->sched->counts.holds_drain : 0;
     seen->delivered_count = seen->driver->port.inbox.taken_count;
     seen->busy = seen->driver->out_mask != 0 || (seen->driver == pn_runtime_current.reactor && pn_requests_under_way());
     seen->message.deliver = deliver_back;
@@ -126,6 +167,7 @@ static void deliver_look(pn_message *message) {
 static void init_looks(void) {
     pn_runtime *runtime = &pn_runtime_current;
     all.count = runtime->worker_count;
+    all.stage = PN_GOING;
     for (unsigned i = 0; i < all.count; i++) {
         all.looks[i] = (look){.driver = &runtime->workers[i].driver, .sched = &runtime->workers[i].sched};
     }
@@ -134,26 +176,16 @@ static void init_looks(void) {
     }
 }
 
-/* Somebody does not even look into his inbox: the watchdog has told with what he is busy. */
-static _Noreturn void name_the_absent(void) {
-    unsigned absent = 0;
-    while (absent + 1 < all.count && !all.looks[absent].out) {
-        absent++;
-    }
-    pn_panic("%s %u has not come back from one slice for %d s: pirn_run() cannot return",
-             all.looks[absent].sched ? "worker" : "the reactor, thread", absent, (int)(HOPELESS_NS / PIRN_SECOND));
-}
-
 /* Look at everybody. Worker 0, which also gets the answers, is asked first: so it sees its own question before any of
  * them. */
-static void look_at_all(errand what) {
+static void look_at_all(telling what) {
     pn_waiter waiter;
     pn_waiter_init(&waiter, PN_ON_WORKERS, NULL);
     all.waiter = &waiter;
     all.outstanding = all.count;
     for (unsigned i = 0; i < all.count; i++) {
         look *one = &all.looks[i];
-        one->errand = what;
+        one->telling = what;
         one->out = true;
         one->delivered_before = one->delivered_count;
         one->message.deliver = deliver_look;
@@ -163,9 +195,8 @@ static void look_at_all(errand what) {
             pn_reactor_post(&one->message);
         }
     }
-    if (pn_wait(&waiter, pirn_after(HOPELESS_NS), NULL) != 0) { /* shielded: only the deadline can end it */
-        name_the_absent();
-    }
+    int error = pn_wait(&waiter, PIRN_FOREVER, NULL); /* who does not answer is the guard's: end_guard.h */
+    PN_ASSERT(error == 0);
 }
 
 /* Main itself is one of each. */
@@ -199,10 +230,10 @@ static bool is_quiet(void) {
 }
 
 /* Look until `goal` is reached; false: not by `deadline`. */
-static bool wait_for(bool (*goal)(void), errand what, pirn_time deadline) {
+static bool wait_for(bool (*goal)(void), pirn_time deadline) {
     int64_t pause_ns = PAUSE_NS_FIRST;
     for (;;) {
-        look_at_all(what);
+        look_at_all(TELL_NOTHING);
         if (goal()) {
             return true;
         }
@@ -251,42 +282,103 @@ static void tell_all_to_leave(void) {
     all.looks[0].sched->stop = true;
 }
 
-static void cancel_the_rest(void) {
-    pirn_time begun = pirn_now();
-    if (wait_for(is_over, CANCEL_ALL, begun + GRACE_NS)) {
-        refuse_services();
-        return;
+/* ---- what is said ---- */
+
+static unsigned count_told(void) {
+    unsigned told = 0;
+    for (unsigned i = 0; i < all.count; i++) {
+        told += all.looks[i].sched ? all.looks[i].told : 0;
     }
-    refuse_services();
-    if (wait_for(is_over, CANCEL_ALL, begun + STUBBORN_NS)) {
-        return;
+    return told;
+}
+
+/* One line: how many tasklets, `what` of them, and the names of the first. */
+static void say(const char *kind, const char *what) {
+    char names[600];
+    size_t used = 0;
+    unsigned count = count_told(), named = 0;
+    for (unsigned i = 0; i < all.count && used + 1 < sizeof names; i++) {
+        const look *one = &all.looks[i];
+        if (one->sched && one->told > 0) {
+            named += one->told < NAMES_MAX ? one->told : NAMES_MAX;
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%.*s", used ? ", " : "",
+                                     (int)one->names_bytes, one->names);
+        }
     }
-    look_at_all(NAME_ALL);
-    if (!wait_for(is_over, CANCEL_ALL, begun + HOPELESS_NS)) {
-        look_at_all(NAME_ALL);
-        pn_panic("tasklets ignore their cancellation for %d s: pirn_run() cannot return",
-                 (int)(HOPELESS_NS / PIRN_SECOND));
+    char more[32] = "";
+    if (used + 1 >= sizeof names) {
+        (void)snprintf(more, sizeof more, "...");
+    } else if (count > named) {
+        (void)snprintf(more, sizeof more, ", %u more", count - named);
+    }
+    if (count > 0) {
+        pn_warn("main has returned: %u %stasklet%s %s: %s%s", count, kind, count == 1 ? "" : "s", what, names, more);
     }
 }
 
+/* ---- the end ---- */
+
+static pirn_time end_part(int64_t times, int64_t parts) {
+    int64_t end_ns = pn_runtime_current.options.end_ns, product;
+    return __builtin_mul_overflow(end_ns / parts, times, &product) ? PIRN_FOREVER : product;
+}
+
+/* How long it may all take at most, from now on. */
+static void set_guard(int64_t drain_ns) {
+    pn_end_guard_set(pn_deadline(pn_deadline(pirn_after(drain_ns), end_part(GUARD_TIMES, 1)), JOB_NS));
+}
+
+/* Go on to `stage`, everywhere, and name who still lives. */
+static void advance(pn_stage stage, const char *text) {
+    all.stage = stage;
+    look_at_all(TELL_LIVE);
+    say("", text);
+}
+
+static void cancel_the_rest(void) {
+    pirn_time begun = pirn_now();
+    set_guard(0);
+    all.stage = PN_CANCELLING;
+    look_at_all(TELL_STRUCK);
+    say("parked ", "cancelled");
+    (void)wait_for(is_over, pn_deadline(begun, end_part(1, GRACE_PART)));
+    advance(PN_REFUSING, "not over after the cancellation, new tasklets and requests are refused now");
+    refuse_services();
+    if (wait_for(is_over, pn_deadline(begun, end_part(1, 1)))) {
+        return;
+    }
+    advance(PN_FINAL, "not over after the cancellation, waits end now though shielded");
+    if (wait_for(is_over, pn_deadline(pirn_now(), end_part(1, GRACE_PART)))) {
+        return;
+    }
+    advance(PN_FORCED, "not over after the cancellation, each ends where it waits or yields next");
+    (void)wait_for(is_over, PIRN_FOREVER);
+}
+
 void pn_shutdown(void) {
-    pirn_shield_enter();          /* who cancels main from now on comes too late */
+    pn_firm_shield_enter();       /* who cancels main from now on comes too late */
     pn_sched_self()->main = NULL; /* nor is there a main that could hear of a deadlock */
+    int64_t drain_ns = pn_runtime_current.options.drain_ns;
     init_looks();
+    set_guard(drain_ns);
     pn_foreign_refuse_spawns();
-    look_at_all(LOOK_ONLY); /* with a bound: everybody still answers, so the round trips below come back */
+    look_at_all(TELL_NOTHING);
     pn_listeners_close_all();
-    (void)wait_for(is_drained, LOOK_ONLY, pirn_after(pn_runtime_current.options.drain_ns));
+    (void)wait_for(is_drained, pirn_after(drain_ns));
     cancel_the_rest();
     pn_watchdog_stop(); /* joining threads is a long slice */
     pn_offload_stop(pirn_after(JOB_NS));
-    if (!wait_for(is_quiet, CANCEL_ALL, pirn_after(HOPELESS_NS))) {
-        pn_panic("something on the reactor never ended (%llu listeners, handles and signals are open): pirn_run() "
-                 "cannot return",
-                 (unsigned long long)pn_outside_count());
+    if (!wait_for(is_quiet, pirn_after(LAST_WORDS_NS))) {
+        all.stage = PN_FINAL;
+        (void)wait_for(is_quiet, PIRN_FOREVER);
     }
+    pn_end_guard_stop();
     tell_all_to_leave();
-    pirn_shield_leave();
+    pn_firm_shield_leave();
+}
+
+void pn_shutdown_begin_bound(void) {
+    set_guard(pn_runtime_current.options.drain_ns);
 }
 
 void pn_shutdown_unused(void) {

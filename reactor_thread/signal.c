@@ -202,9 +202,9 @@ static pirn_channel *channel_for(int number) {
 static int wait_for(pirn_deferred *opened) {
     int status = 0;
     if (pn_current()) {
-        pirn_shield_enter();
+        pn_firm_shield_enter();
         status = pirn_await(opened, NULL, PIRN_FOREVER);
-        pirn_shield_leave();
+        pn_firm_shield_leave();
     }
     pirn_deferred_release(opened);
     return status;

@@ -172,12 +172,12 @@ static pirn_http_exchange *settle(connection *conn) {
 /* The client is gone, or we have to go: end the request whatever it does. Its handler's clean-up may take its time. */
 static void abandon(connection *conn) {
     (void)pirn_cancel(conn->request);
-    pirn_shield_enter();
+    pn_firm_shield_enter();
     while (pirn_join(conn->request, NULL, PIRN_FOREVER) != 0) {
         /* PIRN_ENOMEM, for the message to another worker: it must be joined all the same. */
         (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
     }
-    pirn_shield_leave();
+    pn_firm_shield_leave();
     pirn_http_exchange *unused = settle(conn);
     if (unused) {
         pirn_http_access access = {.status = 0};

@@ -291,7 +291,7 @@ void pirn_sql_close(pirn_sql_pool *pool) {
     PN_ASSERT(!pool->closing);
     pool->closing = true;
     pthread_mutex_unlock(&pool->lock);
-    pirn_shield_enter();
+    pn_firm_shield_enter();
     for (unsigned i = 0; i < pool->slot_count; i++) {
         pn_sqlite_interrupt(&pool->slots[i].connection);
     }
@@ -304,7 +304,7 @@ void pirn_sql_close(pirn_sql_pool *pool) {
     for (unsigned i = 0; i < pool->slot_count; i++) {
         close_slot(&pool->slots[i]);
     }
-    pirn_shield_leave();
+    pn_firm_shield_leave();
     pthread_cond_destroy(&pool->gate_changed);
     pthread_mutex_destroy(&pool->lock);
     free_pool(pool);

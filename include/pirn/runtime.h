@@ -47,6 +47,7 @@ typedef struct pirn_options {
     size_t stack_bytes;       /* a tasklet's stack; 0: 65,536; at least 16,384                        */
     pirn_guard guard;
     pirn_time drain_ns;      /* after main returns: how long the rest may go on before it is cancelled; 0: none */
+    pirn_time end_ns;        /* after the drain: how long the cancelled rest may take; 0: 5 s (see pirn_run)         */
     pirn_time slice_warn_ns; /* a slice longer than this is reported; 0: 100 ms; PIRN_FOREVER: never */
     /* parked on a pirn object this long without a deadline is reported; 0: 10 s; PIRN_FOREVER: never */
     pirn_time stuck_warn_ns;
@@ -59,17 +60,25 @@ typedef struct pirn_options {
 PIRN_API void pirn_options_init(pirn_options *options);
 
 /* Run `main_fn(arg)` as the first tasklet of worker 0, with everything pirn needs around it, and return when it and all
- * that it started are over. Its return starts the shutdown: listeners close, the other tasklets may go on for
- * `drain_ns`, then they are cancelled; then jobs, reactor and workers end. Parks: it blocks the calling thread. Thread:
- * any that is not pirn's; one call at a time in a process. In single mode the calling thread is the worker. Args: NULL
- * options are the defaults; they are copied. Returns: main's result (when nothing can ever wake main, a report is on
- * stderr and main's wait gets PIRN_EDEADLK, which it may return); PIRN_EINVAL (an option out of range, or no `main_fn`;
- * one line on stderr says which); PIRN_EALREADY (a runtime runs); PIRN_ENOMEM; PIRN_ELIMIT (the system refuses one more
- * thread; one line on stderr names the limits); or the system's code when a descriptor could not be had. Answers to
- * stackless.run() with reactor.run(). reactor_thread/runtime.c, shutdown.c  Signals: threads that run tasklets block
- * them, so that no handler runs on a tasklet's stack; so a child process made by fork in a tasklet starts with them
- * blocked. In single mode the watchdog takes those that the calling thread let in (with `slice_warn_ns` PIRN_FOREVER
- * there is none, and the calling thread keeps them). */
+ * that it started are over. After its return main's clean-ups (pirn_on_exit) run; then the shutdown begins: listeners
+ * close, the other tasklets may go on for `drain_ns`, then they are cancelled; then jobs, reactor and workers end. The
+ * end comes whatever the program does, by these steps, each of which names on one line the tasklets in the way:
+ *   at once          every wait of a cancelled tasklet gives PIRN_ECANCELED; shielded ones go on; all services work;
+ *   end_ns / 5       no new tasklets (pirn_spawn gives {0}), requests and jobs (PIRN_ECLOSED; in callbacks NULL);
+ *   end_ns           shielded waits end, too, with PIRN_ECANCELED; no new deferreds (NULL);
+ *   end_ns * 6 / 5   a tasklet ends where it next waits or yields: its clean-ups run, its stack is not unwound;
+ *   end_ns * 6       a tasklet or callback that never waits, yields or returns is named, and the process aborts.
+ * Main's clean-ups have `drain_ns` + `end_ns`, then their waits end in the same way. Parks: it blocks the calling
+ * thread. Thread: any that is not pirn's; one call at a time in a process. In single mode the calling thread is the
+ * worker. Args: NULL options are the defaults; they are copied. Returns: main's result (when nothing can ever wake
+ * main, a report is on stderr and main's wait gets PIRN_EDEADLK, which it may return); PIRN_EINVAL (an option out of
+ * range, or no `main_fn`; one line on stderr says which); PIRN_EALREADY (a runtime runs); PIRN_ENOMEM; PIRN_ELIMIT
+ * (the system refuses one more thread; one line on stderr names the limits); or the system's code when a descriptor
+ * could not be had. Answers to stackless.run() with reactor.run(). reactor_thread/runtime.c, shutdown.c
+ *
+ * Signals: threads that run tasklets block them, so that no handler runs on a tasklet's stack; so a child process made
+ * by fork in a tasklet starts with them blocked. In single mode the watchdog takes those that the calling thread let
+ * in (with `slice_warn_ns` PIRN_FOREVER there is none, and the calling thread keeps them). */
 PIRN_API int pirn_run(const pirn_options *options, pirn_fn main_fn, void *arg);
 
 typedef struct pirn_runtime_info {

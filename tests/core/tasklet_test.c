@@ -425,3 +425,25 @@ Test(tasklet, exit_handlers_run_last_first_and_may_park) {
     cr_assert_eq(pn_alone_run(main_handlers, &channel), 0);
     expect_noted("PIRN_ECANCELED last slept late first joined");
 }
+
+static int return_at_once(void *arg) {
+    (void)arg;
+    return 0;
+}
+
+static int leave_unjoined(void *arg) {
+    (void)arg;
+    pirn_spawn_options options;
+    pirn_spawn_options_init(&options);
+    options.flags = PIRN_JOINABLE;
+    for (unsigned i = 0; i < 3 * PN_SLAB_TASKLETS; i++) {
+        cr_assert_neq(pirn_spawn_with(&options, return_at_once, NULL).id, 0);
+    }
+    return 0;
+}
+
+/* Goal: joinable tasklets that nobody joined are freed with their scheduler, in whichever slab they are.
+ * Method: three slabs full; AddressSanitizer watches. */
+Test(tasklet, unjoined_ones_of_many_slabs_end_with_the_scheduler) {
+    cr_assert_eq(pn_alone_run(leave_unjoined, NULL), 0);
+}
