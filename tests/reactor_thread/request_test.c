@@ -117,8 +117,8 @@ static int leave_one(void *arg) {
     return 0;
 }
 
-/* Goal: at the end of the runtime what is under way is stopped with PIRN_ECLOSED, and what a callback asks for after that
- * is refused without being begun.
+/* Goal: at the end of the runtime what is under way is stopped with PIRN_ECLOSED, and what a callback asks for after
+ * that is refused without being begun.
  * Method: one request is left under way; its callback submits another: 1, 1, 2. */
 Test(request, shutdown_stops_old_and_refuses_new, .init = reset) {
     for (int which = 0; which < ENGINE_MODES; which++) {
