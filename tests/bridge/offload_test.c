@@ -269,15 +269,6 @@ Test(offload, cancelled_running_job_is_interrupted, .timeout = 60) {
     cr_assert_eq(pn_outside_count(), 0);
 }
 
-/* Until the pool's thread has handed the job back; no turn of the scheduler, so its message stays unread. */
-static void wait_for_settling(task *one) {
-    while (one->drops == 0) {
-        sched_yield();
-    }
-    for (pirn_time end = pirn_after(5 * PIRN_MILLISECOND); pirn_now() < end;) {
-    }
-}
-
 static pirn_deferred *count_success(void *context, pirn_result *result) {
     *(int *)context += result->status == 0;
     return NULL;
@@ -290,7 +281,9 @@ static int cancel_with_its_result_on_the_way(void *arg) {
     int successes = 0;
     pirn_deferred *deferred = pirn_offload(quick, &done, drop_task);
     TEST_CHECK(pirn_deferred_add_both(deferred, count_success, &successes) == 0);
-    wait_for_settling(&done);
+    for (pirn_time end = PIRN_FOREVER; pirn_now() < end;) { /* no turn of the scheduler: the message stays unread */
+        end = done.drops > 0 && end == PIRN_FOREVER ? pirn_after(5 * PIRN_MILLISECOND) : end;
+    }
     TEST_CHECK(pirn_deferred_cancel(deferred) == 0);
     TEST_CHECK(pirn_await(deferred, NULL, PIRN_FOREVER) == PIRN_ECANCELED);
     while (done.result_drops == 0 || pn_worker_self()->jobs > 0) {
@@ -337,6 +330,55 @@ static int race_cancels_with_ends(void *arg) {
  * Method: cancel after pauses of many lengths; the counts of jobs, runs and destructors. */
 Test(offload, cancel_at_any_moment_has_one_outcome, .timeout = 60) {
     test_run_everywhere(race_cancels_with_ends, NULL);
+}
+
+static int await_and_release(void *arg) {
+    pirn_deferred *deferred = arg;
+    TEST_CHECK(pirn_await(deferred, NULL, pirn_after(PIRN_MILLISECOND)) == PIRN_ETIMEDOUT);
+    pirn_deferred_release(deferred);
+    return 0;
+}
+
+static int fail_after_their_waits(void *arg) {
+    static task jobs[3];
+    pirn_spawn_options options = {.flags = PIRN_JOINABLE, .home = (int)*(unsigned *)arg - 1}; /* another, if any */
+    pirn_deferred *offloaded[3];
+    for (unsigned i = 0; i < 3; i++) {
+        task_init(&jobs[i]);
+        jobs[i].code = PIRN_EHTTP;
+        offloaded[i] = pirn_offload(slow, &jobs[i], drop_task);
+    }
+    pirn_result out;
+    TEST_CHECK(pirn_await_take(offloaded[0], &out, pirn_after(PIRN_MILLISECOND)) == PIRN_ETIMEDOUT);
+    TEST_CHECK(await_and_release(offloaded[1]) == 0);
+    TEST_CHECK(pirn_join(pirn_spawn_with(&options, await_and_release, offloaded[2]), NULL, PIRN_FOREVER) == 0);
+    for (unsigned i = 0; i < 3; i++) {
+        sem_post(&jobs[i].go);
+    }
+    while (pn_worker_self()->jobs > 0) {
+        (void)pirn_sleep_until(pirn_after(100 * PIRN_MICROSECOND));
+    }
+    (void)pirn_sleep_until(pirn_after(PIRN_MILLISECOND));
+    return 0;
+}
+
+static void count_report(void *context, int code, const char *text) {
+    *(_Atomic unsigned *)context += code < 0 && text;
+}
+
+/* Goal: a job's failure that comes after the last wait for it has ended is not reported, wherever the waiter lives.
+ * Method: waits by await_take, by await and from another worker end by their deadlines; then the jobs fail. */
+Test(offload, failure_after_the_last_wait_is_not_reported, .timeout = 60) {
+    for (size_t i = 0; i < TEST_MODES; i++) {
+        _Atomic unsigned reports = 0;
+        pirn_options options;
+        test_mode_options(&test_modes[i], &options);
+        options.on_error = count_report;
+        options.on_error_context = &reports;
+        unsigned workers = options.workers;
+        cr_assert_eq(pirn_run(&options, fail_after_their_waits, &workers), 0);
+        cr_assert_eq(reports, 0, "%s", test_modes[i].name);
+    }
 }
 
 static int await_to_cancel(void *arg) {

@@ -343,3 +343,36 @@ static void body_unstarted(void) {
 Test(processor, unused_one_can_be_joined) {
     run_body(body_unstarted);
 }
+
+static pirn_time busy_until;
+
+static int fail_at_the_deadline(void *context, void *request, pirn_result *out) {
+    (void)context;
+    (void)request;
+    (void)pirn_sleep_until(busy_until - 1);
+    return pirn_result_fail(out, PIRN_EHTTP, "late");
+}
+
+static int pass_the_deadline(void *arg) {
+    (void)arg;
+    (void)pirn_sleep_until(busy_until - 5);
+    pn_alone_advance(10); /* the action and the caller's deadline are due in one turn */
+    return 0;
+}
+
+static void body_late_failure(void) {
+    pirn_processor *processor = pirn_processor_create(fail_at_the_deadline, NULL, NULL);
+    for (int i = 0; i < 3; i++) {
+        busy_until = pirn_after(20);
+        pirn_spawn(pass_the_deadline, NULL);
+        cr_assert_eq(pirn_processor_call(processor, NULL, NULL, NULL, busy_until), PIRN_ETIMEDOUT);
+        pirn_sleep_until(pirn_after(100));
+    }
+    cr_assert_eq(pirn_processor_join(processor, PIRN_FOREVER), 0);
+}
+
+/* Goal: an action's failure that comes when its caller's deadline has passed is nobody's, and not reported, also when
+ * the caller had no turn yet. Method: both are due in one turn of the scheduler. */
+Test(processor, failure_after_its_callers_deadline_is_not_reported) {
+    run_body(body_late_failure);
+}
