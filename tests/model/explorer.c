@@ -39,7 +39,7 @@ typedef struct location {
     size_t bytes;
     unsigned count;
     store history[STORES];
-    unsigned fenced; /* the newest store that a full fence has published */
+    unsigned fenced; /* the newest store that a full fence, or itself, has published to all */
 } location;
 
 typedef struct plain {
@@ -204,13 +204,30 @@ static void add_store(location *at, uint64_t value, model_order order, const clo
     memory_write(at->object, at->bytes, value);
 }
 
+static unsigned newer(unsigned a, unsigned b) {
+    return a > b ? a : b;
+}
+
 /* What a full fence exchanges: which stores are visible to those whose fence came before, and to us. */
 static void exchange_views(void) {
     for (unsigned i = 0; i < model.location_count; i++) {
         location *at = &model.locations[i];
-        unsigned oldest = oldest_visible(at);
-        at->fenced = oldest > at->fenced ? oldest : at->fenced;
-        me()->seen[i] = at->fenced > me()->seen[i] ? at->fenced : me()->seen[i];
+        at->fenced = newer(at->fenced, oldest_visible(at));
+        me()->seen[i] = newer(me()->seen[i], at->fenced);
+    }
+}
+
+/* A sequentially consistent load sees what such stores, and full fences, have published of its object. */
+static void see_published(location *at, model_order order) {
+    if (order == MODEL_SEQ_CST) {
+        me()->seen[index_of(at)] = newer(me()->seen[index_of(at)], at->fenced);
+    }
+}
+
+/* A sequentially consistent store publishes itself, and nothing else. */
+static void publish(location *at, model_order order) {
+    if (order == MODEL_SEQ_CST) {
+        at->fenced = at->count - 1;
     }
 }
 
@@ -237,9 +254,7 @@ uint64_t model_load(const void *object, size_t bytes, model_order order) {
     }
     step();
     location *at = find(object, bytes);
-    if (order == MODEL_SEQ_CST) {
-        exchange_views();
-    }
+    see_published(at, order);
     unsigned oldest = oldest_visible(at);
     unsigned index = at->count - 1 - model_choose(at->count - oldest);
     see(at, index, order);
@@ -252,10 +267,9 @@ void model_store(void *object, size_t bytes, uint64_t value, model_order order) 
         return;
     }
     step();
-    add_store(find(object, bytes), value, order, NULL);
-    if (order == MODEL_SEQ_CST) {
-        exchange_views();
-    }
+    location *at = find(object, bytes);
+    add_store(at, value, order, NULL);
+    publish(at, order);
 }
 
 /* The newest store, which a read-modify-write sees. */
@@ -294,9 +308,7 @@ uint64_t model_modify(void *object, size_t bytes, model_change change, uint64_t 
     location *at = find(object, bytes);
     const store old = *see_newest(at, order);
     add_store(at, truncated(changed(change, old.value, operand), bytes), order, &old.released);
-    if (order == MODEL_SEQ_CST) {
-        exchange_views();
-    }
+    publish(at, order);
     return old.value;
 }
 
@@ -312,6 +324,7 @@ bool model_compare_exchange(void *object, size_t bytes, void *expected, uint64_t
     step();
     location *at = find(object, bytes);
     uint64_t wanted = memory_read(expected, bytes);
+    see_published(at, failure);
     unsigned visible[STORES], count = 0;
     for (unsigned i = at->count; i-- > oldest_visible(at);) {
         if (i == at->count - 1 || at->history[i].value != wanted) {
@@ -326,6 +339,7 @@ bool model_compare_exchange(void *object, size_t bytes, void *expected, uint64_t
     }
     const store old = *see_newest(at, success);
     add_store(at, truncated(value, bytes), success, &old.released);
+    publish(at, success);
     return true;
 }
 

@@ -7,9 +7,9 @@
  *
  * The memory model. Each atomic object keeps the history of its stores. A load may see any store that is not older than
  *       what the thread has seen of that object, and not older than one that happens before the load. Release and
- *       acquire operations carry vector clocks; release sequences, acquire and release fences and full fences are
- *       modelled. A sequentially consistent operation is modelled as a full fence beside an acquire or release
- *       operation, which is a little stronger than C11's.
+ *       acquire operations carry vector clocks; release sequences, acquire, release and full fences, and the single
+ *       order of sequentially consistent operations are modelled. Such an operation orders its own object only: it is
+ *       no full fence, though x86-64 makes one of it.
  * Not modelled: spurious failures of a weak compare-and-swap, out-of-thin-air values, and plain accesses of the code
  *       under test. A scenario marks the plain data that matters with model_plain_write and model_plain_read.
  * Threads: the test's own. The model's threads are contexts on it, so a run is deterministic.

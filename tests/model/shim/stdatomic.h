@@ -20,9 +20,13 @@ typedef model_order memory_order;
 #define memory_order_seq_cst MODEL_SEQ_CST
 
 #define MODEL_AT(object) ((void *)(uintptr_t)(object))
-/* The comma makes a value of the object, and a value has no qualifiers. */
-#define MODEL_TYPED(object, value) ((__typeof__(((void)0, *(object))))(uintptr_t)(value))
-#define MODEL_WORD(value)          ((uint64_t)(uintptr_t)(value))
+/* The comma makes a value of the object, and a value has no qualifiers. A statement expression may be unused. */
+#define MODEL_TYPED(object, value)                                                                                     \
+    __extension__({                                                                                                    \
+        __typeof__(((void)0, *(object))) typed_ = (__typeof__(typed_))(uintptr_t)(value);                              \
+        typed_;                                                                                                        \
+    })
+#define MODEL_WORD(value) ((uint64_t)(uintptr_t)(value))
 
 #define atomic_init(object, value)          ((void)(*(object) = (value)))
 #define atomic_load_explicit(object, order) MODEL_TYPED(object, model_load(MODEL_AT(object), sizeof *(object), order))
