@@ -121,6 +121,7 @@ int pn_descriptor_open(int fd, pn_driver *performer, bool borrowed, pn_descripto
     d->ready = PN_READY_READ | PN_READY_WRITE; /* unknown: the first call tells */
     d->registered = d->closed = d->hung_up = d->stream = d->charged = d->counted = false;
     d->borrowed = borrowed;
+    d->again_link = (pn_node){0};
     d->listener = NULL;
     d->peer = (struct sockaddr_in6){0};
     d->close_message.deliver = pn_perform_close;
@@ -163,6 +164,9 @@ static void end_life(pn_message *message) {
     struct sockaddr_in6 peer = d->peer;
     bool counted = d->counted;
     int fd = d->fd;
+    if (pn_linked(&d->again_link)) {
+        pn_node_unlink(&d->again_link); /* its write was withdrawn */
+    }
     if (d->registered) {
         performer->watched--;
         /* close() alone would leave it there while a duplicate or a child of this process has the socket open; and

@@ -40,6 +40,8 @@
 #include "wait.h"
 
 #define PN_DESCRIPTORS_MAX (1u << 20)
+/* Bytes that one record moves at most before other records get their turn. */
+#define PN_SHARE_BYTES_MAX ((size_t)256 << 10)
 
 typedef enum pn_operation { PN_READ, PN_WRITE, PN_ACCEPT, PN_CONNECT, PN_AWAIT_READY, PN_AWAIT_HANGUP } pn_operation;
 
@@ -82,6 +84,7 @@ struct pn_descriptor {
     /* performer only */
     unsigned ready; /* enum pn_ready_bits that were reported and not used up                */
     bool registered, closed, hung_up;
+    pn_node again_link; /* in the performer's `again`: a write moved its share and can go on          */
     /* immutable during a life */
     int fd;
     bool stream;   /* TCP: a short read means empty (rule 5)                               */
@@ -114,13 +117,17 @@ bool pn_descriptor_begin_close(pirn_socket handle, pn_descriptor **descriptor);
 void pn_perform_slot(pn_message *message);  /* deliver: a submitted record has arrived                  */
 void pn_perform_close(pn_message *message); /* deliver: a close record                                  */
 void pn_perform_event(pn_watch *watch, unsigned bits);
+/* Of pn_descriptor.again_link, out of the list: the record's next share. */
+void pn_perform_again(pn_node *again_link);
 void pn_perform_abandon(pn_message *message); /* deliver: the home of such a record gives up               */
 /* A taken record: true: done, result set; false: it would block, and the descriptor is registered. */
 bool pn_perform_taken(pn_descriptor *descriptor, pn_slot *slot);
-/* Any thread with the slot and a hold: receive what is there, or send what the system takes. True: done (for a send:
- * all of it), or an error; the result is in the slot. False: it would block. */
+/* Any thread with the slot and a hold: receive what is there, or send what the system takes, PN_SHARE_BYTES_MAX at most.
+ * PN_MOVED_ALL, or true for a receive: it is done or failed, the result is in the slot. PN_MORE_TO_MOVE: its share is
+ * moved, and the system may take more. */
+typedef enum pn_progress { PN_WOULD_BLOCK, PN_MORE_TO_MOVE, PN_MOVED_ALL } pn_progress;
 bool pn_recv_some(int fd, pn_slot *slot);
-bool pn_send_all(int fd, pn_slot *slot);
+pn_progress pn_send_share(int fd, pn_slot *slot);
 /* Try a taken operation now. True: done, result set; false: it would block. */
 bool pn_perform_try(pn_descriptor *descriptor, pn_slot *slot);
 /* Put the descriptor in the performer's set, once. 0 or the system's code. */

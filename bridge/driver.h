@@ -2,9 +2,11 @@
  *
  * What: what drives one thread's events: its port, its readiness set and, on the reactor's thread, libuv beside them.
  *       Workers and the reactor take the same turn.
- * A turn: deliver the inbox; when asked to sleep: announce it, look again, sleep in the set until the next deadline;
- *       take all events; perform the records they make possible; let libuv run when its descriptor is ready or its
- *       timer due; hand completions back, one push and at most one ring per worker.
+ * A turn: deliver some of the inbox; when asked to sleep, and nothing is left to do: announce it, look again, sleep in the
+ *       set until the next deadline; take the events; perform the records they make possible; go on with those that
+ *       moved their share in an earlier turn and can move more; let libuv run when its descriptor is ready or its timer
+ *       due. The reactor hands completions back in batches, one push and at most one ring per worker; a worker hands
+ *       each back at once, for the callbacks that it delivers are user code.
  * Threads: the owner; pn_port_post(&driver->port, ...) from any.
  */
 #ifndef PN_DRIVER_H
@@ -33,6 +35,11 @@ typedef struct pn_batch {
     pn_message *first, *last;
 } pn_batch;
 
+/* Messages that one drain of the inbox delivers at most; timers, I/O and tasklets go on before the next. */
+#define PN_DRAIN_MAX 256
+/* Completions wait for no more bytes than these to be moved for others. */
+#define PN_UNFLUSHED_BYTES_MAX ((size_t)1 << 20)
+
 typedef struct pn_driver pn_driver;
 struct pn_driver {
     pn_port port;
@@ -49,6 +56,8 @@ struct pn_driver {
     uint64_t turn_count;          /* for the watchdog                                              */
     pn_batch out[PN_WORKERS_MAX]; /* completions of this turn, by home                             */
     uint64_t out_mask;            /* homes with a batch                                            */
+    pn_list again;                /* descriptors whose record moved its share and can go on          */
+    size_t moved;                 /* bytes since completions were handed back                        */
     pn_list paused;               /* listeners out of descriptors                                   */
     pirn_time resume_at;          /* when to try them again; PIRN_FOREVER: none                     */
 };
@@ -58,7 +67,8 @@ void pn_driver_fini(pn_driver *driver);
 int pn_driver_set_companion(pn_driver *driver, pn_companion *companion);
 /* One turn; sleeps until `deadline` when there is nothing to do and it is not PIRN_NOW. */
 void pn_driver_turn(pn_driver *driver, pirn_time deadline);
-/* Driver's thread: hand `message` to worker `home` at the end of this turn (a message to the own worker at once). */
+/* Driver's thread: hand `message` to worker `home`: at once when the driver is a worker's, else with a batch of this
+ * turn. */
 void pn_driver_hand_back(pn_driver *driver, unsigned home, pn_message *message);
 /* Driver's thread: let paused listeners try again in the next turn (a descriptor became free). */
 void pn_driver_resume_paused(pn_driver *driver);

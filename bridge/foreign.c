@@ -7,6 +7,10 @@
  * Invariants: (1) a call touches the runtime only between a successful enter and its leave; (2) stop sets OVER and then
  *       waits until no call is left in `calls`: afterwards no foreign call is inside and none can come; (3) each open
  *       handle counts as one outside thing (live.h) while its gate is open.
+ * Bounds: each call of a foreign thread that allocates a message takes one of PIRN_FOREIGN_CALLS_MAX until the message is
+ *       delivered, so such threads can't outrun the workers. Calls that must not fail need no bound: a fire and the last
+ *       release of a deferred use messages inside it, a post readies a tasklet that waits, by a message inside that, or
+ *       fills a buffer that has a size.
  * A call from a worker does not count itself: its runtime cannot end around it.
  * Lifetime: the gate is held by the runtime and by each handle. A handle closed while the runtime runs travels to
  *       worker 0 as a message: a wake that may have been the last possible one is gone, so the judge of deadlocks must
@@ -30,6 +34,8 @@ enum { OVER = 1, NO_SPAWNS = 2, CALL = 4 };
 
 /* Tasklets started by foreign threads that have not had their first turn. */
 #define SPAWNS_WAITING_MAX 65536
+/* Handles that are open, or closed and not freed yet. */
+#define HANDLES_MAX 65536
 
 typedef struct gate {
     /* immutable */
@@ -50,7 +56,20 @@ static pthread_mutex_t gate_mutex = PTHREAD_MUTEX_INITIALIZER;
 /* Under gate_mutex; NULL: no runtime. The second is the offload threads', which have to deliver for longer: it is shut
  * when they are joined, or disowned. */
 static gate *current, *jobs_gate;
-static _Atomic(uint32_t) spawns_waiting;
+static _Atomic(uint32_t) spawns_waiting, calls_waiting, handles_out;
+
+/* Take one of `max`. False: all are taken. relaxed, here and in count_down: bounds, nothing is published by them. */
+static bool count_up(_Atomic(uint32_t) *count, uint32_t max) {
+    if (atomic_fetch_add_explicit(count, 1, memory_order_relaxed) < max) {
+        return true;
+    }
+    atomic_fetch_sub_explicit(count, 1, memory_order_relaxed);
+    return false;
+}
+
+static void count_down(_Atomic(uint32_t) *count) {
+    atomic_fetch_sub_explicit(count, 1, memory_order_relaxed); /* as in count_up */
+}
 
 /* What the calling thread passed without a handle, and how often it has to leave. */
 static _Thread_local gate *passed;
@@ -143,6 +162,14 @@ void pn_foreign_leave(void) {
     }
 }
 
+bool pn_foreign_reserve(void) {
+    return count_up(&calls_waiting, is_gated(pn_thread_role()) ? PIRN_FOREIGN_CALLS_MAX : UINT32_MAX);
+}
+
+void pn_foreign_unreserve(void) {
+    count_down(&calls_waiting);
+}
+
 static gate *make_gate(void) {
     gate *fresh = pn_calloc(1, sizeof *fresh);
     if (fresh) {
@@ -208,9 +235,18 @@ void pn_foreign_stop_jobs(void) {
 
 /* ---- handles ---- */
 
+static void free_handle(pirn_foreign *foreign) {
+    pn_free(foreign);
+    count_down(&handles_out);
+}
+
 pirn_foreign *pirn_foreign_open(void) {
+    if (!count_up(&handles_out, HANDLES_MAX)) {
+        return NULL;
+    }
     pirn_foreign *foreign = pn_malloc(sizeof *foreign);
     if (!foreign) {
+        count_down(&handles_out);
         return NULL;
     }
     lock_gates();
@@ -223,7 +259,7 @@ pirn_foreign *pirn_foreign_open(void) {
     }
     unlock_gates();
     if (!running) {
-        pn_free(foreign);
+        free_handle(foreign);
         return NULL;
     }
     return foreign;
@@ -231,7 +267,7 @@ pirn_foreign *pirn_foreign_open(void) {
 
 /* Worker 0. That it woke for this is the point: it judges again before it sleeps. */
 static void deliver_closing(pn_message *message) {
-    pn_free(PN_CONTAINER_OF(message, pirn_foreign, closing));
+    free_handle(PN_CONTAINER_OF(message, pirn_foreign, closing));
 }
 
 void pirn_foreign_close(pirn_foreign *foreign) {
@@ -252,7 +288,7 @@ void pirn_foreign_close(pirn_foreign *foreign) {
         pn_below->post(0, &foreign->closing);
         leave(its_gate);
     } else {
-        pn_free(foreign);
+        free_handle(foreign);
     }
     lock_gates();
     give_up(its_gate);
@@ -296,8 +332,7 @@ _Static_assert(offsetof(spawn, cleanup) == 0, "core frees the clean-up, and with
 
 static void count_started(spawn *one) {
     one->started = true;
-    /* relaxed: a bound, nothing is published by it. */
-    atomic_fetch_sub_explicit(&spawns_waiting, 1, memory_order_relaxed);
+    count_down(&spawns_waiting);
 }
 
 /* However the tasklet ends: one that was struck before its first turn does not wait any more either. */
@@ -330,16 +365,6 @@ static void deliver_spawn(pn_message *message) {
     tasklet->cleanups = &one->cleanup;
 }
 
-/* The bound: a thread that starts tasklets faster than workers can run them must hear of it. */
-static bool count_waiting(void) {
-    /* relaxed: as in count_started. */
-    if (atomic_fetch_add_explicit(&spawns_waiting, 1, memory_order_relaxed) < SPAWNS_WAITING_MAX) {
-        return true;
-    }
-    atomic_fetch_sub_explicit(&spawns_waiting, 1, memory_order_relaxed);
-    return false;
-}
-
 int pirn_foreign_spawn_at(pirn_foreign *foreign, pirn_fn fn, void *arg, const char *function, const char *file,
                           int line) {
     spawn *one = pn_malloc(sizeof *one);
@@ -350,7 +375,7 @@ int pirn_foreign_spawn_at(pirn_foreign *foreign, pirn_fn fn, void *arg, const ch
         .message.deliver = deliver_spawn, .fn = fn, .arg = arg, .function = function, .file = file, .line = line};
     int error = PIRN_ECLOSED;
     if (enter(foreign->gate, OVER | NO_SPAWNS)) {
-        error = count_waiting() ? 0 : PIRN_ELIMIT;
+        error = count_up(&spawns_waiting, SPAWNS_WAITING_MAX) ? 0 : PIRN_ELIMIT;
         if (error == 0) {
             pn_below->post(pn_worker_least_loaded(), &one->message);
         }

@@ -28,4 +28,9 @@ void pn_foreign_stop_jobs(void);
 uint32_t pn_foreign_enter(uint32_t run);
 void pn_foreign_leave(void);
 
+/* Count a message that a call from outside allocates; false: PIRN_FOREIGN_CALLS_MAX are under way. Each is counted down
+ * once, when it is delivered. For core/hooks.h. */
+bool pn_foreign_reserve(void);
+void pn_foreign_unreserve(void);
+
 #endif

@@ -29,7 +29,7 @@ static void deliver_home(pn_message *message) {
 /* What came together with our look and stands behind it; and one for whatever came since, a stack of unknown height. */
 static unsigned count_inbox(const pn_worker *worker) {
     const pn_inbox *inbox = &worker->driver.port.inbox;
-    return inbox->waiting_count + (pn_inbox_empty(inbox) ? 0 : 1);
+    return inbox->waiting_count + (pn_inbox_taken(inbox) ? 0 : 1);
 }
 
 static void deliver_to_worker(pn_message *message) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: performing records: take, call, and hand back or arm. The same for a worker and for the reactor.
- * Threads: the descriptor's performer; pn_send_all any that has a hold.
+ * Threads: the descriptor's performer; pn_send_share any that has a hold.
  * Readiness (rule 5 of docs/design.md): a descriptor is registered once, both directions, edge-triggered. A bit of
  *       `ready` says "an edge came and the call has not yet said empty". It is cleared before the call, so an edge
  *       during the call is not lost. A short read leaves it clear, and the next read parks without trying, only on a
@@ -31,10 +31,15 @@ static bool finish_with_errno(pn_slot *slot) {
     return true;
 }
 
+/* How much of the record one turn may move at most. */
+static size_t share_of(const pn_slot *slot) {
+    return slot->bytes < PN_SHARE_BYTES_MAX ? slot->bytes : PN_SHARE_BYTES_MAX;
+}
+
 bool pn_recv_some(int fd, pn_slot *slot) {
     ssize_t count;
     do {
-        count = recv(fd, slot->buffer, slot->bytes, MSG_DONTWAIT);
+        count = recv(fd, slot->buffer, share_of(slot), MSG_DONTWAIT);
     } while (count < 0 && errno == EINTR);
     if (count < 0) {
         return would_block(errno) ? false : finish_with_errno(slot);
@@ -48,35 +53,45 @@ static bool try_read(pn_descriptor *d, pn_slot *slot) {
     if (!pn_recv_some(d->fd, slot)) {
         return false;
     }
-    bool drained = slot->moved > 0 && slot->moved < slot->bytes && d->stream && !d->hung_up;
+    d->performer->moved += slot->moved;
+    bool drained = slot->moved > 0 && slot->moved < share_of(slot) && d->stream && !d->hung_up;
     if (!drained) {
         d->ready |= PN_READY_READ;
     }
     return true;
 }
 
-bool pn_send_all(int fd, pn_slot *slot) {
+pn_progress pn_send_share(int fd, pn_slot *slot) {
     const char *from = slot->buffer;
+    size_t left = share_of(slot);
     while (slot->moved < slot->bytes) {
-        ssize_t count = send(fd, from + slot->moved, slot->bytes - slot->moved, MSG_DONTWAIT | MSG_NOSIGNAL);
+        size_t rest = slot->bytes - slot->moved;
+        if (left == 0) {
+            return PN_MORE_TO_MOVE;
+        }
+        ssize_t count = send(fd, from + slot->moved, rest < left ? rest : left, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (count >= 0) {
             slot->moved += (size_t)count;
+            left -= (size_t)count;
         } else if (would_block(errno)) {
-            return false;
+            return PN_WOULD_BLOCK;
         } else if (errno != EINTR) {
-            return finish_with_errno(slot);
+            (void)finish_with_errno(slot);
+            return PN_MOVED_ALL;
         }
     }
-    return true;
+    return PN_MOVED_ALL;
 }
 
 static bool try_write(pn_descriptor *d, pn_slot *slot) {
+    size_t before = slot->moved;
     d->ready &= ~(unsigned)PN_READY_WRITE;
-    bool done = pn_send_all(d->fd, slot);
-    if (done) {
+    pn_progress progress = pn_send_share(d->fd, slot);
+    if (progress != PN_WOULD_BLOCK) {
         d->ready |= PN_READY_WRITE;
     }
-    return done;
+    d->performer->moved += slot->moved - before;
+    return progress == PN_MOVED_ALL;
 }
 
 static bool try_accept(pn_descriptor *d, pn_slot *slot) {
@@ -242,6 +257,13 @@ bool pn_perform_taken(pn_descriptor *d, pn_slot *slot) {
     if (worth_trying(d, slot) && pn_perform_try(d, slot)) {
         return true;
     }
+    if (slot->operation == PN_WRITE && (d->ready & PN_READY_WRITE)) {
+        /* Its share is moved. There was no EAGAIN, so no edge will tell to go on. */
+        if (!pn_linked(&d->again_link)) {
+            pn_list_append(&d->performer->again, &d->again_link);
+        }
+        return false;
+    }
     pn_readiness_expect(&d->performer->set, d->fd, bits_awaited(slot));
     return false;
 }
@@ -293,10 +315,20 @@ void pn_perform_event(pn_watch *watch, unsigned bits) {
         d->ready |= PN_READY_READ | PN_READY_WRITE;
     }
     for (int i = 0; i < 2; i++) {
-        if (d->slot[i].armed && worth_trying(d, &d->slot[i])) {
+        bool had_its_share = i == PN_OUT && pn_linked(&d->again_link); /* this turn or the one before */
+        if (d->slot[i].armed && !had_its_share && worth_trying(d, &d->slot[i])) {
             d->slot[i].armed = false;
             meet(d, &d->slot[i]);
         }
+    }
+}
+
+void pn_perform_again(pn_node *again_link) {
+    pn_descriptor *d = PN_CONTAINER_OF(again_link, pn_descriptor, again_link);
+    pn_slot *slot = &d->slot[PN_OUT];
+    if (slot->armed && worth_trying(d, slot)) {
+        slot->armed = false;
+        meet(d, slot);
     }
 }
 

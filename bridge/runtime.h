@@ -23,7 +23,7 @@ typedef struct pn_runtime {
 extern pn_runtime pn_runtime_current;
 
 /* Post to the reactor's thread: `deliver` runs there, on no tasklet (single mode: worker 0's own context). Any thread.
- * The doorbell of a worker's post may wait for that worker's next look at its inbox, at most 16 posts. */
+ * A reactor that sleeps is woken at once. */
 void pn_reactor_post(pn_message *message);
 /* The start of a runtime: room for the first descriptors, from number `lowest_free` on. 0, or PIRN_ENOMEM after one
  * line (descriptor.c). */

@@ -27,6 +27,7 @@
 #include "descriptor.h"
 #include "live.h"
 #include "runtime.h"
+#include "sched.h"
 #include "socket.h"
 #include "tasklet.h"
 
@@ -162,7 +163,8 @@ static bool perform_here(pn_descriptor *d, pn_slot *slot, bool sent) {
 
 /* Another worker's socket: a write may be tried at once, since it touches nothing that is its performer's. */
 static bool write_elsewhere(pn_descriptor *d, pn_slot *slot) {
-    return slot->operation == PN_WRITE && d->performer != pn_runtime_current.reactor && pn_send_all(d->fd, slot);
+    return slot->operation == PN_WRITE && d->performer != pn_runtime_current.reactor &&
+           pn_send_share(d->fd, slot) == PN_MOVED_ALL;
 }
 
 static pn_reason reason_of(pn_operation operation) {
@@ -222,7 +224,7 @@ static int operate_now(pn_descriptor *d, const request *r, size_t *moved) {
     }
     fill(slot, r, NULL);
     bool done = (r->operation == PN_READ && pn_recv_some(d->fd, slot)) ||
-                (r->operation == PN_WRITE && pn_send_all(d->fd, slot));
+                (r->operation == PN_WRITE && pn_send_share(d->fd, slot) == PN_MOVED_ALL);
     int result = done ? slot->result : PIRN_EAGAIN;
     *moved = slot->moved;
     free_slot(d, slot);
@@ -251,6 +253,7 @@ static int operate(pn_descriptor *d, const request *r, size_t *moved, pirn_time 
         *moved = slot->moved;
         int result = slot->result;
         free_slot(d, slot);
+        pn_turn(PN_GIVES_WAY);
         return result;
     }
     if (!here) {
@@ -431,6 +434,9 @@ int pirn_fd_wait(int fd, int events, pirn_time deadline) {
         return PIRN_EBADF;
     }
     if (pn_perform_try(&probe, &look)) {
+        if (deadline != PIRN_NOW) {
+            pn_turn(PN_GIVES_WAY);
+        }
         return look.events;
     }
     if (deadline == PIRN_NOW) {

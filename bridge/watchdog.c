@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: one thread that looks at each worker and the reactor twice per slice_warn, and reports who has not moved since.
+ * What: one thread with two tasks. Each millisecond it raises the flag of every worker that is awake: a look at I/O and
+ *       timers is due there (core/sched.h). Twice per slice_warn it looks at each worker and the reactor, and reports
+ *       who has not moved since. With slice_warn PIRN_FOREVER it only does the first, and is called "ticker".
  *
  * A look compares plain counters of the other thread with those of the last look: dispatches, the dispatch budget (a
  *       yield with nobody else to run counts there), turns. Reading them while their owner writes them is a race
@@ -11,7 +13,7 @@
  *       processor, for the machine is overloaded, is subtracted: it says nothing about the tasklet. The kernel keeps
  *       that time in schedstat, and brings it up to date when the thread runs again: so it is read when the thread has
  *       answered.
- * States: TICKING -> DEEP after a second in which everybody slept -> TICKING by the first notice. Deep sleep is entered
+ * States: TICKING -> DEEP after QUIET_NS in which everybody slept -> TICKING by the first notice. Deep sleep is entered
  *       with the doorbell's protocol: DEEP; full fence; is everybody away still? The other side: no more away; full
  *       fence; DEEP? So of a worker that wakes and a watchdog that falls asleep at least one sees the other.
  * Threads: the watchdog's own; start and stop: the runtime's; notice: any watched thread.
@@ -35,9 +37,11 @@
 #include "thread.h"
 #include "watchdog_stack.h"
 
-#define QUIET_NS      PIRN_SECOND      /* of sleep all round, before the watchdog sleeps too */
-#define TICK_MIN_NS   PIRN_MILLISECOND /* whatever slice_warn is */
-#define SILENT_SLICES 4                /* who gives no answer is reported without a stack after so many */
+#define TICK_NS PIRN_MILLISECOND /* between two flags: what rule 9 of docs/design.md promises */
+#define QUIET_NS                                                                                                       \
+    (4 * PIRN_MILLISECOND) /* nobody was awake for so long: sleep too. A busy program's workers sleep for
+                                         * less, so they need not wake this thread each time */
+#define SILENT_SLICES 4    /* who gives no answer is reported without a stack after so many */
 
 /* What a thread that gets on changes. */
 typedef struct sample {
@@ -49,7 +53,7 @@ typedef struct sample {
 
 /* One watched thread. The watchdog's own, but for what the pointers lead to. */
 typedef struct subject {
-    const pn_worker *worker; /* NULL: the reactor */
+    pn_worker *worker; /* NULL: the reactor */
     const pn_driver *driver;
     uintptr_t low, high; /* its own stack */
     int schedstat_fd;    /* -1: this kernel keeps none */
@@ -57,6 +61,7 @@ typedef struct subject {
     pirn_time since;      /* when `last` was first seen */
     pirn_time starved_ns; /* how long it had waited for a processor until then, since its start */
     bool reported;        /* this slice */
+    uint64_t tick_turns;  /* its turns as of the last tick */
 } subject;
 
 enum { TICKING, DEEP };
@@ -211,20 +216,19 @@ static void begin_slice(subject *at, const sample *seen, pirn_time now) {
     at->reported = false;
 }
 
-/* Returns whether `at` gives reason to go on ticking. */
-static bool inspect(subject *at, pirn_time now) {
+static void inspect(subject *at, pirn_time now) {
     sample seen = look(at);
     if (!same(&seen, &at->last)) {
         begin_slice(at, &seen, now);
-        return true;
-    }
-    if (seen.away) {
-        return false;
-    }
-    if (!at->reported && now - at->since >= watchdog.slice_warn_ns) {
+    } else if (!seen.away && !at->reported && now - at->since >= watchdog.slice_warn_ns) {
         at->reported = report(at, now);
     }
-    return true;
+}
+
+static void inspect_all(pirn_time now) {
+    for (unsigned i = 0; i < watchdog.count; i++) {
+        inspect(&watchdog.subjects[i], now);
+    }
 }
 
 /* ---- sleeping ---- */
@@ -270,11 +274,17 @@ static void sleep_until(pirn_time when) {
     PN_ASSERT(error == 0 || error == ETIMEDOUT);
 }
 
-/* Look at everybody once. */
+/* Raise the flags, and note whether somebody was awake since the last tick. */
 static void tick(pirn_time now) {
     bool busy = false;
     for (unsigned i = 0; i < watchdog.count; i++) {
-        busy = inspect(&watchdog.subjects[i], now) || busy;
+        subject *at = &watchdog.subjects[i];
+        sample seen = look(at);
+        if (at->worker && !seen.away) {
+            pn_flag_raise(&at->worker->sched.hurry);
+        }
+        busy |= !seen.away || seen.turns != at->tick_turns;
+        at->tick_turns = seen.turns;
     }
     if (busy) {
         watchdog.quiet_since = PIRN_FOREVER;
@@ -283,9 +293,14 @@ static void tick(pirn_time now) {
     }
 }
 
+/* PIRN_FOREVER: never. */
+static pirn_time next_inspection(void) {
+    bool wanted = watchdog.slice_warn_ns != PIRN_FOREVER;
+    return wanted ? pirn_after(watchdog.slice_warn_ns / 2) : PIRN_FOREVER;
+}
+
 static void *run_watchdog(void *arg) {
     (void)arg;
-    pirn_time tick_ns = watchdog.slice_warn_ns / 2 > TICK_MIN_NS ? watchdog.slice_warn_ns / 2 : TICK_MIN_NS;
     PN_ASSERT(pthread_mutex_lock(&watchdog.mutex) == 0);
     if (watchdog.takes_signals) {
         /* A wait that is over at once: with a thread's first one ThreadSanitizer makes the place for its signals, and
@@ -293,16 +308,22 @@ static void *run_watchdog(void *arg) {
         sleep_until(pirn_now());
         PN_ASSERT(pthread_sigmask(SIG_SETMASK, &watchdog.mask, NULL) == 0);
     }
+    pirn_time inspect_at = next_inspection();
     while (!watchdog.stop) {
         pirn_time now = pirn_now();
         PN_ASSERT(pthread_mutex_unlock(&watchdog.mutex) == 0);
         tick(now);
+        if (now >= inspect_at) {
+            inspect_all(now);
+            inspect_at = next_inspection();
+        }
         PN_ASSERT(pthread_mutex_lock(&watchdog.mutex) == 0);
         if (watchdog.quiet_since != PIRN_FOREVER && now - watchdog.quiet_since >= QUIET_NS) {
             sleep_deeply();
             watchdog.quiet_since = PIRN_FOREVER;
+            inspect_at = next_inspection();
         }
-        sleep_until(pirn_after(tick_ns));
+        sleep_until(pirn_after(TICK_NS));
     }
     PN_ASSERT(pthread_mutex_unlock(&watchdog.mutex) == 0);
     return NULL;
@@ -310,7 +331,7 @@ static void *run_watchdog(void *arg) {
 
 /* ---- life ---- */
 
-static void watch(const pn_worker *worker, const pn_driver *driver) {
+static void watch(pn_worker *worker, const pn_driver *driver) {
     subject *added = &watchdog.subjects[watchdog.count++];
     char path[64];
     snprintf(path, sizeof path, "/proc/self/task/%d/schedstat", driver->thread_id);
@@ -372,12 +393,16 @@ bool pn_watchdog_takes(int number) {
     return watchdog.takes_signals && watchdog.started && sigismember(&watchdog.mask, number) == 0;
 }
 
+static void stop_asking(void) {
+    if (watchdog.slice_warn_ns != PIRN_FOREVER) {
+        pn_stack_asking_stop();
+    }
+}
+
 int pn_watchdog_start(pirn_time slice_warn_ns, const sigset_t *signals) {
     PN_ASSERT(!watchdog.started);
-    if (slice_warn_ns == PIRN_FOREVER) {
-        return 0;
-    }
-    int error = pn_stack_asking_start();
+    bool reports = slice_warn_ns != PIRN_FOREVER;
+    int error = reports ? pn_stack_asking_start() : 0;
     if (error != 0) {
         return error;
     }
@@ -386,12 +411,12 @@ int pn_watchdog_start(pirn_time slice_warn_ns, const sigset_t *signals) {
     watchdog.stop = false;
     watchdog.slice_warn_ns = slice_warn_ns;
     watchdog.quiet_since = PIRN_FOREVER;
-    take_signals(signals);
-    error = pn_thread_start(&watchdog.thread, PN_WATCHDOG, "watchdog", run_watchdog, NULL);
+    take_signals(reports ? signals : NULL);
+    error = pn_thread_start(&watchdog.thread, PN_WATCHDOG, reports ? "watchdog" : "ticker", run_watchdog, NULL);
     watchdog.started = error == 0;
     if (error != 0) {
         forget_all();
-        pn_stack_asking_stop();
+        stop_asking();
     }
     return error;
 }
@@ -407,5 +432,5 @@ void pn_watchdog_stop(void) {
     PN_ASSERT(pthread_join(watchdog.thread, NULL) == 0);
     watchdog.started = false;
     forget_all();
-    pn_stack_asking_stop();
+    stop_asking();
 }

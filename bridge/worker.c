@@ -4,12 +4,14 @@
  * Threads: the owner, but for post, load and the words of shared objects.
  * The idle ladder (rule 8 of docs/design.md): here and in driver.c: own queue, inbox, readiness set, sleep until the
  *       next timer.
- * Invariants: (1) a ring that is due to the reactor is made before the worker looks at I/O or sleeps, and after
- *       RING_AFTER posts; (2) a message to the own worker needs no ring: every turn drains the inbox before it may
+ * Invariants: (1) whoever posts to another thread rings at once: a bell that waited would wait behind user code; (2) a
+ *       message to the own worker needs no ring: every turn drains the inbox before it may
  *       sleep; (3) `no_timer` is set only around a sleep that no tasklet's timer ends, for the judge of deadlocks: from
  *       one that ends for housekeeping (census, trim) the worker comes back and judges again, and sends nothing.
  * Lifetime: fini first delivers what is left in the inbox: messages whose tasklets are gone free themselves.
- * Rejected: a ring for each record: waking the reactor costs more than a small request.
+ * Rejected: one ring for several records. Who posts a record parks next; with others runnable here the bell would wait for
+ *       their slices, and without them the ring before the sleep is this one. Of rings in a row the first one that finds
+ *       the target asleep costs a system call, the others a fence and a load.
  */
 #include "worker.h"
 
@@ -23,7 +25,6 @@
 #include "shared.h"
 #include "thread.h"
 
-#define RING_AFTER   16 /* posts to the reactor that may share one ring */
 #define TRIM_HEAP_NS (500 * PIRN_MILLISECOND)
 #define TRIM_STACKS  16 /* a turn: messages and I/O do not wait for thousands */
 
@@ -75,22 +76,12 @@ static void post(unsigned home, pn_message *message) {
     }
 }
 
-static void ring_reactor_if_due(pn_worker *worker) {
-    if (worker->bells_due > 0) {
-        worker->bells_due = 0;
-        (void)pn_doorbell_ring(&pn_runtime_current.reactor->port.bell);
-    }
-}
-
 void pn_reactor_post(pn_message *message) {
     pn_driver *reactor = pn_runtime_current.reactor;
-    if (!self) {
+    if (self && reactor == &self->driver) {
+        pn_inbox_push_mpsc(&reactor->port.inbox, message); /* awake: it is us */
+    } else {
         pn_port_post(&reactor->port, message);
-        return;
-    }
-    pn_inbox_push_mpsc(&reactor->port.inbox, message);
-    if (reactor != &self->driver && ++self->bells_due >= RING_AFTER) {
-        ring_reactor_if_due(self);
     }
 }
 
@@ -108,7 +99,6 @@ static pirn_time monotonic_now(void) {
 
 static void poll(pn_sched *sched) {
     pn_worker *worker = sched->below;
-    ring_reactor_if_due(worker);
     pn_driver_turn(&worker->driver, PIRN_NOW);
     pn_census(worker);
 }
@@ -147,7 +137,6 @@ static pirn_time trim_stacks(pn_worker *worker) {
 
 static void idle(pn_sched *sched, pirn_time deadline) {
     pn_worker *worker = sched->below;
-    ring_reactor_if_due(worker);
     worker->no_timer = deadline == PIRN_FOREVER;
     deadline = earlier(deadline, pn_census(worker));
     deadline = earlier(deadline, trim_stacks(worker));
@@ -185,6 +174,8 @@ const pn_hooks pn_hooks_threads = {
     .worker_count = count_workers,
     .enter = pn_foreign_enter,
     .leave = pn_foreign_leave,
+    .reserve = pn_foreign_reserve,
+    .unreserve = pn_foreign_unreserve,
 };
 
 /* ---- life ---- */

@@ -16,7 +16,6 @@ typedef struct pn_worker {
     pn_driver driver;
     pthread_t thread;
     bool started;
-    unsigned bells_due;       /* owner: posts to the reactor whose ring waits                             */
     bool no_timer;            /* owner: no tasklet's timer ends its sleep                                 */
     pirn_time census_at;      /* owner: when to look for stuck tasklets; PIRN_FOREVER: no need            */
     pirn_time trim_at;        /* owner: when to give stacks' memory back; PIRN_FOREVER: no need           */

@@ -125,6 +125,13 @@ static uint32_t alone_enter(uint32_t run) {
 static void alone_leave(void) {
 }
 
+static bool alone_reserve(void) {
+    return true;
+}
+
+static void alone_unreserve(void) {
+}
+
 const pn_hooks pn_hooks_alone = {
     .poll = alone_poll,
     .idle = alone_idle,
@@ -142,6 +149,8 @@ const pn_hooks pn_hooks_alone = {
     .worker_count = alone_workers,
     .enter = alone_enter,
     .leave = alone_leave,
+    .reserve = alone_reserve,
+    .unreserve = alone_unreserve,
 };
 
 typedef struct main_call {

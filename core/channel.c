@@ -262,6 +262,8 @@ static void hand_over(int direction, int preference, bool schedule_all, pn_waite
     pn_waiter_ready(peer);
     if (may_switch && schedule_all) {
         pirn_yield();
+    } else if (deadline != PIRN_NOW) {
+        pn_turn(PN_KEEPS_PLACE);
     }
 }
 
@@ -342,6 +344,8 @@ int pn_channel_operate(pirn_case *cases, size_t count, pirn_time deadline, const
     }
     if (peer) {
         hand_over(cases[done].direction, preference, schedule_all, peer, deadline);
+    } else if (deadline != PIRN_NOW) {
+        pn_turn(PN_KEEPS_PLACE);
     }
     return done;
 }

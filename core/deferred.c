@@ -38,11 +38,25 @@ static void leave_call(void) {
     }
 }
 
+/* Between the two, a message that is not part of the deferred. `*counted` is the message's. */
+static bool reserve_message(bool *counted) {
+    *counted = !pn_sched_self();
+    return !*counted || pn_below->reserve();
+}
+
+static void end_message(bool counted) {
+    if (counted) {
+        pn_below->unreserve();
+    }
+}
+
 /* ---- create ---- */
 
 static void deliver_born(pn_message *message) {
+    pirn_deferred *d = PN_CONTAINER_OF(message, pirn_deferred, lifeline);
     pn_sched_self()->counts.deferreds++;
-    pirn_deferred_release(PN_CONTAINER_OF(message, pirn_deferred, lifeline));
+    end_message(d->birth_counted);
+    pirn_deferred_release(d);
 }
 
 static int resolve_home(int home) {
@@ -56,7 +70,8 @@ static pirn_deferred *create(uint32_t run, int home, pirn_canceller canceller, v
                              int line) {
     home = resolve_home(home);
     pirn_deferred *d = home >= 0 ? pn_calloc(1, sizeof *d) : NULL;
-    if (!d) {
+    if (!d || !reserve_message(&d->birth_counted)) {
+        pn_free(d);
         return NULL;
     }
     d->home = (unsigned)home;
@@ -467,7 +482,7 @@ void pn_deferred_cancel_here(pirn_deferred *deferred) {
 typedef struct cancel_order {
     pn_message message;
     pirn_deferred *deferred; /* held                                                                     */
-    bool only_if_unwanted;
+    bool only_if_unwanted, counted;
 } cancel_order;
 
 void pn_deferred_give_up_here(pirn_deferred *deferred, bool cancel) {
@@ -489,9 +504,28 @@ static void cancel_now(pirn_deferred *d, bool only_if_unwanted) {
 
 static void deliver_cancel(pn_message *message) {
     cancel_order *order = PN_CONTAINER_OF(message, cancel_order, message);
+    end_message(order->counted);
     cancel_now(order->deferred, order->only_if_unwanted);
     pirn_deferred_release(order->deferred);
     pn_free(order);
+}
+
+static int post_cancel(pirn_deferred *d, bool only_if_unwanted) {
+    bool counted;
+    if (!reserve_message(&counted)) {
+        return PIRN_ELIMIT;
+    }
+    cancel_order *order = pn_malloc(sizeof *order);
+    if (!order) {
+        end_message(counted);
+        return PIRN_ENOMEM;
+    }
+    *order = (cancel_order){.message.deliver = deliver_cancel,
+                            .deferred = pirn_deferred_retain(d),
+                            .only_if_unwanted = only_if_unwanted,
+                            .counted = counted};
+    pn_below->post(d->home, &order->message);
+    return 0;
 }
 
 static int cancel(pirn_deferred *d, bool only_if_unwanted) {
@@ -502,16 +536,9 @@ static int cancel(pirn_deferred *d, bool only_if_unwanted) {
     if (enter_call(d->run) == 0) {
         return PIRN_ECLOSED;
     }
-    cancel_order *order = pn_malloc(sizeof *order);
-    if (!order) {
-        leave_call();
-        return PIRN_ENOMEM;
-    }
-    *order = (cancel_order){
-        .message.deliver = deliver_cancel, .deferred = pirn_deferred_retain(d), .only_if_unwanted = only_if_unwanted};
-    pn_below->post(d->home, &order->message);
+    int error = post_cancel(d, only_if_unwanted);
     leave_call();
-    return 0;
+    return error;
 }
 
 int pirn_deferred_cancel(pirn_deferred *deferred) {
@@ -529,6 +556,7 @@ typedef struct add_order {
     pn_link link;
     pn_message message;
     pirn_deferred *deferred; /* held until it has arrived                                                */
+    bool counted;
 } add_order;
 
 _Static_assert(offsetof(add_order, link) == 0, "a chain frees its links, and with them the order");
@@ -536,8 +564,25 @@ _Static_assert(offsetof(add_order, link) == 0, "a chain frees its links, and wit
 static void deliver_add(pn_message *message) {
     add_order *order = PN_CONTAINER_OF(message, add_order, message);
     pirn_deferred *d = order->deferred;
+    end_message(order->counted);
     pn_deferred_add_link(d, &order->link); /* may run and free it */
     pirn_deferred_release(d);
+}
+
+static int post_add(pirn_deferred *d, const pn_link *link) {
+    bool counted;
+    if (!reserve_message(&counted)) {
+        return PIRN_ELIMIT;
+    }
+    add_order *order = pn_malloc(sizeof *order);
+    if (!order) {
+        end_message(counted);
+        return PIRN_ENOMEM;
+    }
+    *order = (add_order){
+        .link = *link, .message.deliver = deliver_add, .deferred = pirn_deferred_retain(d), .counted = counted};
+    pn_below->post(d->home, &order->message);
+    return 0;
 }
 
 static int add_elsewhere(pirn_deferred *d, const pn_link *link) {
@@ -545,13 +590,9 @@ static int add_elsewhere(pirn_deferred *d, const pn_link *link) {
     if ((sched && sched->stage >= PN_FINAL) || enter_call(d->run) == 0) {
         return PIRN_ECLOSED;
     }
-    add_order *order = pn_malloc(sizeof *order);
-    if (order) {
-        *order = (add_order){.link = *link, .message.deliver = deliver_add, .deferred = pirn_deferred_retain(d)};
-        pn_below->post(d->home, &order->message);
-    }
+    int error = post_add(d, link);
     leave_call();
-    return order ? 0 : PIRN_ENOMEM;
+    return error;
 }
 
 int pirn_deferred_add_callbacks(pirn_deferred *deferred, pirn_callback on_result, pirn_callback on_failure,

@@ -179,6 +179,9 @@ int pirn_await(pirn_deferred *deferred, pirn_result *out, pirn_time deadline) {
         return error;
     }
     if (pn_deferred_borrow(deferred, out)) {
+        if (deadline != PIRN_NOW) {
+            pn_turn(PN_KEEPS_PLACE);
+        }
         return out->status;
     }
     if (pn_deferred_is_stale(deferred)) {
@@ -206,6 +209,9 @@ static int await_take(pirn_deferred *d, pirn_result *out, pirn_time deadline, wa
     }
     if (pn_deferred_is_settled(d)) {
         pn_deferred_move(d, out);
+        if (deadline != PIRN_NOW) {
+            pn_turn(PN_KEEPS_PLACE);
+        }
         return out->status;
     }
     if (deadline == PIRN_NOW) {

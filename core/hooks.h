@@ -65,6 +65,11 @@ typedef struct pn_hooks {
      * Between the two it does not end. */
     uint32_t (*enter)(uint32_t run);
     void (*leave)(void);
+    /* A thread without a scheduler, between enter and leave: count a message that it allocates for a worker. False: too
+     * many are under way, and the call must not post (never for pirn's own threads). */
+    bool (*reserve)(void);
+    /* Any thread: such a message was delivered, or not sent after all. */
+    void (*unreserve)(void);
 } pn_hooks;
 
 extern const pn_hooks *pn_below;

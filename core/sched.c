@@ -3,8 +3,8 @@
  * What: the run queue, the switch and the run loop (see core/sched.h for the order and the invariants).
  * Threads: the owner; pn_sched_self, pn_current, pn_ready_anywhere and pn_report_error any.
  * Invariants: (1) whoever runs after a switch first reaps who departed (after_switch), so there is one such tasklet at
- *       most; (2) every dispatch takes one from `budget`, a switch to a preferred peer too, so no pair of tasklets can
- *       keep the loop from looking at I/O; (3) a dispatch reads no clock: `since` is as of the last turn of the loop.
+ *       most; (2) every dispatch takes one from `budget`, a switch to a preferred peer and a call that did not park too, so
+ *       no tasklets can keep the loop from looking at I/O; (3) a dispatch reads no clock: `since` is as of the last turn of the loop.
  * Lifetime: a tasklet that ended still stands on its stack until the next one runs: `departed` keeps it so long.
  */
 #include "sched.h"
@@ -117,10 +117,14 @@ void pn_tasklet_entry(void) {
     pn_sched_depart(sched, tasklet);
 }
 
+static bool is_look_due(const pn_sched *sched) {
+    return sched->budget == 0 || PN_UNLIKELY(pn_flag_raised(&sched->hurry));
+}
+
 /* The tasklet to run next, off the queue; NULL: let the scheduler's own context look at the world first. A new one that
  * gets no stack ends in that context: its end may ready the very tasklet that is about to leave, and runs callbacks. */
 static pn_tasklet *take_next(pn_sched *sched) {
-    while (sched->budget > 0) {
+    while (!is_look_due(sched)) {
         pn_node *node = pn_list_pop(&sched->ready);
         if (!node) {
             return NULL;
@@ -188,13 +192,49 @@ void pirn_yield(void) {
     if (PN_UNLIKELY(sched->stage == PN_FORCED || sched->main_stage == PN_FORCED)) {
         pn_tasklet_end_if_forced(tasklet);
     }
-    if (sched->budget > 0 && pn_list_empty(&sched->ready)) {
+    if (pn_list_empty(&sched->ready) && !is_look_due(sched)) {
         sched->budget--;
         return;
     }
     tasklet->state = PN_RUNNABLE;
     pn_list_append(&sched->ready, &tasklet->link);
-    switch_from(sched, tasklet, take_next(sched));
+    pn_tasklet *next = take_next(sched);
+    if (!next) {
+        sched->giving_way = tasklet;
+    }
+    switch_from(sched, tasklet, next);
+}
+
+/* Whether the running tasklet may go on after one more look. A dispatch since the last one begins a new row. */
+static bool may_keep_place(pn_sched *sched) {
+    bool in_a_row = sched->counts.switches == sched->kept_switches;
+    sched->kept = in_a_row ? sched->kept + 1 : 1;
+    sched->kept_switches = sched->counts.switches;
+    return sched->kept <= PN_KEEP_MAX;
+}
+
+void pn_turn(pn_place place) {
+    pn_sched *sched = self;
+    pn_tasklet *tasklet = pn_current();
+    if (PN_UNLIKELY(!tasklet)) {
+        return;
+    }
+    if (PN_LIKELY(!is_look_due(sched))) {
+        sched->budget--;
+        return;
+    }
+    tasklet->state = PN_RUNNABLE;
+    if (place == PN_KEEPS_PLACE && may_keep_place(sched)) {
+        pn_list_prepend(&sched->ready, &tasklet->link);
+    } else {
+        pn_list_append(&sched->ready, &tasklet->link);
+        sched->giving_way = tasklet;
+    }
+    uint64_t before = sched->counts.switches;
+    switch_from(sched, tasklet, NULL);
+    if (sched->counts.switches == before + 1) {
+        sched->counts.switches = before; /* nobody else ran: this was a look, and no dispatch */
+    }
 }
 
 /* PARKED -> RUNNABLE, not yet queued. */
@@ -246,15 +286,26 @@ void pn_switch_to(pn_tasklet *next, bool caller_first) {
 
 /* ---- the loop ---- */
 
-/* Run what is ready until the budget is spent or the queue is empty. */
+/* Run what is ready until a look is due or the queue is empty. */
 static void run_ready(pn_sched *sched) {
     sched->budget = PN_DISPATCH_MAX;
+    pn_flag_lower(&sched->hurry); /* the look is just over: one that takes long does not bring about the next */
     pn_tasklet *next = take_next(sched);
     if (next) {
         pn_context_switch(&sched->context, enter(sched, next));
         after_switch(sched);
     }
+    pn_flag_lower(&sched->hurry); /* raised from here on it says that the look takes long */
     PN_ASSERT(sched->current == NULL);
+}
+
+/* The end of a look: what it made ready stands before the tasklet that gave way. */
+static void end_look(pn_sched *sched) {
+    if (sched->giving_way) {
+        pn_node_unlink(&sched->giving_way->link);
+        pn_list_append(&sched->ready, &sched->giving_way->link);
+        sched->giving_way = NULL;
+    }
 }
 
 void pn_sched_run(pn_sched *sched) {
@@ -262,7 +313,9 @@ void pn_sched_run(pn_sched *sched) {
     while (!sched->stop || sched->counts.live > 0) {
         sched->clock = pn_below->now();
         pn_timers_run(&sched->timers, sched->clock);
+        end_look(sched);
         if (pn_list_empty(&sched->ready)) {
+            pn_flag_lower(&sched->hurry);
             pn_below->idle(sched, pn_timers_next(&sched->timers));
         } else {
             run_ready(sched);

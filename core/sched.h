@@ -7,8 +7,15 @@
  *
  * The ring: the run queue with the running tasklet as its head. A tasklet made ready stands last; one that is
  *       preferred stands first and is switched to. Switches go directly from tasklet to tasklet; the scheduler's own
- *       context (the thread's stack) runs when the queue is empty, and every PN_DISPATCH_MAX dispatches, to look at
- *       inbox, timers and I/O, so that none of them starves behind busy tasklets.
+ *       context (the thread's stack) runs when the queue is empty, and when a look at inbox, timers and I/O is due: so
+ *       none of them starves behind busy tasklets.
+ * A look is due after PN_DISPATCH_MAX dispatches, or when `hurry` is raised: a ticker raises it every millisecond while
+ *       the worker runs (bridge/watchdog.c). So I/O and timers wait for the running slice and a millisecond at most.
+ *       A call that can park and did not is charged as a dispatch is (pn_turn), and what the look makes ready stands
+ *       - before a tasklet that yields, or whose socket call did not park: it goes last;
+ *       - behind a tasklet whose other call did not park (a channel, a join, an await, a cancel): it keeps its place, as
+ *         Stackless' order wants it, for PN_KEEP_MAX looks in a row. After these it goes last, too: no tasklet keeps
+ *         the others of its worker from running for ever. A call with PIRN_NOW is never charged.
  * Invariants: (1) a RUNNABLE tasklet is in `ready`, all others are not; (2) `current` is RUNNING, NULL on the
  *       scheduler's own context; (3) nothing that runs on the scheduler's own context parks.
  * Rejected: a scheduler context between each two tasklets (twice the switches); reading the clock per dispatch (costs
@@ -17,11 +24,13 @@
 #ifndef PN_SCHED_H
 #define PN_SCHED_H
 
+#include "flag.h"
 #include "hooks.h"
 #include "tasklet.h"
 #include "timer.h"
 
 #define PN_DISPATCH_MAX  61 /* Go's number: dispatches between two looks at I/O                   */
+#define PN_KEEP_MAX      32 /* looks in a row after which the same tasklet goes on: 1,952 calls, or 32 ms   */
 #define PN_SLAB_TASKLETS 256u
 #define PN_SLABS_FIRST   16u
 #define PN_SLABS_MAX     65536u /* slot numbers are 24 bits                                           */
@@ -50,10 +59,14 @@ struct pn_sched {
     pn_tasklet *current;
     bool in_callback; /* a deferred's callback borrows the stack of `current`: no tasklet for pn_current() */
     unsigned budget;  /* dispatches until the next look at I/O                                  */
+    pn_flag hurry;    /* any thread raises it: look at the next dispatch                        */
     bool stop;        /* leave the run loop when nothing is runnable                            */
     pn_list ready;
-    pn_context context;   /* the thread's own                                                       */
-    pn_tasklet *departed; /* ended; its stack is given back by whoever runs next                     */
+    pn_tasklet *giving_way; /* last in `ready`: what the look makes ready goes before it; NULL: none */
+    unsigned kept;          /* looks in a row after which the same tasklet went on                   */
+    uint64_t kept_switches; /* dispatches as of the last of them                                     */
+    pn_context context;     /* the thread's own                                                       */
+    pn_tasklet *departed;   /* ended; its stack is given back by whoever runs next                     */
     pn_timers timers;
     pirn_time clock; /* sampled once a turn of the loop                                        */
     pn_stack_cache stacks;
@@ -97,6 +110,11 @@ void pn_ready_anywhere(pn_tasklet *tasklet);
 
 /* In a tasklet: give up the processor until somebody readies it. The caller set state PARKED and its waiter. */
 void pn_park(void);
+/* At the end of a public call that could have parked and did not, with a deadline other than PIRN_NOW: charge it, and
+ * look at inbox, timers and I/O when that is due. Nothing the caller relies on may be half done: messages are delivered
+ * and, unless it keeps its place, other tasklets run. Outside of a tasklet: nothing. */
+typedef enum pn_place { PN_GIVES_WAY, PN_KEEPS_PLACE } pn_place;
+void pn_turn(pn_place place);
 /* The end of a tasklet's life, after pn_tasklet_end: leave its stack for good. */
 _Noreturn void pn_sched_depart(pn_sched *sched, pn_tasklet *tasklet);
 /* In a tasklet: run `next` (taken out of the queue or parked) now; the caller goes first or last in the queue. */

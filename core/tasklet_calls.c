@@ -107,7 +107,8 @@ static bool joins_caller(pn_sched *sched, const pn_tasklet *target) {
     return false;
 }
 
-static int join_here(pn_sched *sched, pirn_tasklet handle, int *result, pirn_time deadline) {
+/* `*parked` is set when it did. */
+static int join_here(pn_sched *sched, pirn_tasklet handle, int *result, pirn_time deadline, bool *parked) {
     pn_tasklet *target = pn_tasklet_find(sched, handle);
     if (!target) {
         return PIRN_EDEAD;
@@ -130,6 +131,7 @@ static int join_here(pn_sched *sched, pirn_tasklet handle, int *result, pirn_tim
         waiter.detail = handle.id;
         waiter.unlink = leave_join;
         target->joiner = &waiter;
+        *parked = true;
         int error = pn_wait(&waiter, deadline, NULL);
         if (error != 0) {
             return error;
@@ -155,8 +157,15 @@ int pirn_join(pirn_tasklet tasklet, int *result, pirn_time deadline) {
     if (tasklet.id == 0 || pn_handle_home(tasklet) >= pn_below->worker_count()) {
         return PIRN_EDEAD;
     }
-    return pn_handle_home(tasklet) == sched->options.id ? join_here(sched, tasklet, result, deadline)
-                                                        : pn_remote_join(tasklet, result, deadline);
+    if (pn_handle_home(tasklet) != sched->options.id) {
+        return pn_remote_join(tasklet, result, deadline);
+    }
+    bool parked = false;
+    error = join_here(sched, tasklet, result, deadline, &parked);
+    if (!parked && deadline != PIRN_NOW) {
+        pn_turn(PN_KEEPS_PLACE);
+    }
+    return error;
 }
 
 int pn_tasklet_release(pn_sched *sched, pirn_tasklet handle) {
@@ -206,6 +215,9 @@ static int strike(const char *call, pirn_tasklet handle, int code, bool sticky, 
         return PIRN_EDEAD;
     }
     pn_tasklet_strike(target, code, sticky, run_now);
+    if (run_now) {
+        pn_turn(PN_KEEPS_PLACE); /* one that had not started ended without a switch */
+    }
     return 0;
 }
 

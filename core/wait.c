@@ -227,7 +227,11 @@ int pn_may_wait(const char *call, pirn_time deadline) {
             slow_down(current);
         }
     }
-    return take_strike(current);
+    int strike = take_strike(current);
+    if (PN_UNLIKELY(strike != 0)) {
+        pn_turn(PN_KEEPS_PLACE); /* a cancelled tasklet that goes on asking does not keep its worker */
+    }
+    return strike;
 }
 
 static void park_until(pn_waiter *waiter, pirn_time deadline) {

@@ -45,8 +45,8 @@ typedef pirn_deferred *(*pirn_callback)(void *context, pirn_result *result);
 /* Make a deferred at the caller's worker (on a foreign thread or the reactor: pirn_deferred_create_at, with the home's
  * number). It remembers the line that made it, for the report of an unhandled failure. Parks: no. Thread: a worker's;
  * with a home any. Args: `canceller` may be NULL; `home` a worker's number, or -1: the caller's. Owns: the caller has
- * one hold. Returns: NULL when there is no memory, no worker here (a line is on stderr), no such home, or no runtime
- * any more. Answers to Deferred(). */
+ * one hold. Returns: NULL when there is no memory, no worker here (a line is on stderr), no such home, no runtime any
+ * more, or too many calls of foreign threads are under way (PIRN_FOREIGN_CALLS_MAX). Answers to Deferred(). */
 #define pirn_deferred_create(canceller, context)                                                                       \
     pirn_deferred_create_from(-1, (canceller), (context), __FILE__, __LINE__)
 #define pirn_deferred_create_at(home, canceller, context)                                                              \
@@ -68,7 +68,8 @@ PIRN_API void pirn_deferred_release(pirn_deferred *deferred);
 /* Add a pair: `on_result` runs for a success, `on_failure` for a failure. With a result already there it runs now,
  * inside this call; elsewhere than at home, soon, there. Parks: no. Thread: any. Args: a NULL half passes the result
  * on; add_both adds one function as both halves. Owns: `context` stays the caller's. Returns: 0; PIRN_ENOMEM;
- * PIRN_ECLOSED (a foreign thread, the runtime is over). Answers to addCallbacks and addBoth. */
+ * PIRN_ELIMIT (a foreign thread: PIRN_FOREIGN_CALLS_MAX calls are under way); PIRN_ECLOSED (a foreign thread, the
+ * runtime is over). Answers to addCallbacks and addBoth. */
 PIRN_API int pirn_deferred_add_callbacks(pirn_deferred *deferred, pirn_callback on_result, pirn_callback on_failure,
                                          void *context);
 PIRN_API int pirn_deferred_add_both(pirn_deferred *deferred, pirn_callback callback, void *context);
@@ -87,8 +88,8 @@ PIRN_API int pirn_deferred_settle(pirn_deferred *deferred, pirn_result *result);
  * for an inner deferred cancels the inner; a finished one stays as it is. At home the cancel is final when it returns:
  * a result that is on its way from another thread, or comes later, goes nowhere, and its destructor runs once. (A list,
  * a race and a deferred tasklet finish in their own time.) Parks: no. Thread: any. Returns: 0; PIRN_ENOMEM (for
- * the message, elsewhere than at home); PIRN_ECLOSED (a foreign thread, the runtime is over). Answers to
- * Deferred.cancel. */
+ * the message, elsewhere than at home); PIRN_ELIMIT (a foreign thread: PIRN_FOREIGN_CALLS_MAX calls are under way);
+ * PIRN_ECLOSED (a foreign thread, the runtime is over). Answers to Deferred.cancel. */
 PIRN_API int pirn_deferred_cancel(pirn_deferred *deferred);
 
 /* Pause and unpause, counted: no callback runs while paused. Parks: no. Thread: home. Returns: 0; PIRN_ETHREAD (not at

@@ -63,6 +63,12 @@ PIRN_API pirn_deferred *pirn_offload_with_at(const pirn_work *work, const char *
 
 /* ---- threads that pirn did not start: bridge/foreign.c ---- */
 
+/* Of the calls on deferreds that foreign threads and jobs make (pirn_deferred_create_at, _add_callbacks, _add_both,
+ * _cancel), so many may be under way to all workers together: a further one fails with PIRN_ELIMIT, create_at with NULL,
+ * and can be repeated when the workers have taken some. Firing and releasing never fail for this: their messages are
+ * part of the deferred. */
+#define PIRN_FOREIGN_CALLS_MAX 16384
+
 /* What a foreign thread needs to call us. While one is open something outside may wake tasklets, so nothing is called a
  * deadlock. May be shared by threads. Valid until closed, also when the runtime is over: calls then give
  * PIRN_ECLOSED. */
@@ -70,7 +76,8 @@ typedef struct pirn_foreign pirn_foreign;
 
 /* Open one. Main, or whoever starts the thread that will use it, opens it before it starts that thread: until then
  * nothing says that somebody outside exists, and a deadlock may be reported. Parks: no. Thread: any, while a runtime
- * runs. Owns: the caller, until pirn_foreign_close. Returns: NULL when no runtime runs, or there is no memory. */
+ * runs. Owns: the caller, until pirn_foreign_close. Returns: NULL when no runtime runs, there is
+ * no memory, or 65,536 are open. */
 PIRN_API pirn_foreign *pirn_foreign_open(void);
 
 /* Close it; no other thread may use it from now on. Parks: no. Thread: any, also after the runtime's end. Args: NULL is

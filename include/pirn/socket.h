@@ -21,7 +21,7 @@ typedef struct pirn_socket {
 /* ---- streams: bridge/socket.c ---- */
 
 /* Read what is there. Parks: until at least one byte, the end or an error. Thread: a tasklet. Args: at most `bytes`, at
- * least 1, into `buffer`; `moved` is not NULL. With PIRN_NOW the system is asked at once, in every mode; only right
+ * least 1, into `buffer`, and at most 256 KiB; `moved` is not NULL. With PIRN_NOW the system is asked at once, in every mode; only right
  * after a read that its deadline or a strike ended may that give PIRN_EAGAIN although bytes are there. Owns: `buffer`
  * stays the caller's; nobody writes to it after the return. Returns: 0, with *moved 0 at the end of the stream;
  * PIRN_EINVAL (no `buffer`, `bytes` or `moved`); PIRN_EBADF (closed before); PIRN_ECLOSED (closed meanwhile);
@@ -30,7 +30,8 @@ typedef struct pirn_socket {
 PIRN_API int pirn_read(pirn_socket socket, void *buffer, size_t bytes, size_t *moved, pirn_time deadline);
 
 /* Write all `bytes`. Parks: until all is taken by the system. Thread: a tasklet. Args: `*moved` (NULL allowed) tells
- * how many went out on every return: after an error or a deadline it may be less than `bytes`. PIRN_NOW as pirn_read.
+ * how many went out on every return: after an error or a deadline it may be less than `bytes`. PIRN_NOW as pirn_read,
+ * and at most 256 KiB go out: PIRN_EAGAIN says that not all did.
  * Owns: `buffer` stays the caller's; nobody reads it after the return. Returns: 0; PIRN_EINVAL (no `buffer`);
  * PIRN_EBADF; PIRN_ECLOSED; PIRN_EBUSY (another tasklet writes); the wait's codes; or the system's code, as -EPIPE when
  * the peer is gone (no signal). Answers to transport.write. */

@@ -134,3 +134,29 @@ Test(driver, workers_are_served_in_ascending_order, .init = setup, .fini = teard
     }
     pn_readiness_fini(&set);
 }
+
+enum { FLOOD = 3 * PN_DRAIN_MAX };
+
+static pn_message flood[FLOOD];
+static unsigned flooded;
+
+static void deliver_flood(pn_message *message) {
+    cr_assert(message == &flood[flooded++]);
+}
+
+/* Goal: a turn delivers a bounded number of messages, so that timers and tasklets go on in between, and it does not
+ *       sleep while some wait.
+ * Method: three drains' worth in the inbox; turns that may sleep for ever, until all have arrived, in order. */
+Test(driver, turn_takes_a_share_of_a_flood, .init = setup, .fini = teardown) {
+    for (unsigned i = 0; i < FLOOD; i++) {
+        flood[i].deliver = deliver_flood;
+        pn_inbox_push_mpsc(&reactor.port.inbox, &flood[i]);
+    }
+    unsigned before = 0;
+    do {
+        pn_driver_turn(&reactor, PIRN_FOREVER);
+        cr_assert(flooded > before && flooded - before <= 2 * PN_DRAIN_MAX);
+        before = flooded;
+    } while (flooded < FLOOD);
+    cr_assert(pn_inbox_empty(&reactor.port.inbox));
+}

@@ -10,6 +10,7 @@
 #include "captured.h"
 #include "live.h"
 #include "modes.h"
+#include "sched.h"
 
 static void wait_for(sem_t *semaphore) {
     while (sem_wait(semaphore) != 0) {
@@ -502,4 +503,82 @@ Test(foreign, runtime_ends_in_the_middle_of_calls, .timeout = 200) {
             cr_assert_eq(pn_outside_count(), 0);
         }
     }
+}
+
+/* ---- bounds ---- */
+
+typedef struct call_flood {
+    pirn_deferred *made[PIRN_FOREIGN_CALLS_MAX + 1];
+    unsigned count;
+    int add_code, cancel_code, fire_code;
+    _Atomic bool done;
+} call_flood;
+
+static pirn_deferred *pass(void *context, pirn_result *result) {
+    (void)context;
+    (void)result;
+    return NULL;
+}
+
+static void *make_deferreds(void *arg) {
+    call_flood *all = arg;
+    while (all->count <= PIRN_FOREIGN_CALLS_MAX) {
+        pirn_deferred *made = pirn_deferred_create_at(0, NULL, NULL);
+        if (!made) {
+            break;
+        }
+        all->made[all->count++] = made;
+    }
+    all->add_code = pirn_deferred_add_both(all->made[0], pass, NULL);
+    all->cancel_code = pirn_deferred_cancel(all->made[0]);
+    all->fire_code = pirn_deferred_fire(all->made[0], NULL, NULL);
+    for (unsigned i = 0; i < all->count; i++) {
+        pirn_deferred_release(all->made[i]);
+    }
+    all->done = true;
+    return NULL;
+}
+
+static bool marker_arrived;
+
+static void deliver_marker(pn_message *message) {
+    (void)message;
+    marker_arrived = true;
+}
+
+/* What was posted to this worker before has been delivered, for its inbox is first in, first out. */
+static void wait_for_delivery(void) {
+    static pn_message marker;
+    marker_arrived = false;
+    marker.deliver = deliver_marker;
+    pn_below->post(0, &marker);
+    while (!marker_arrived) {
+        TEST_CHECK(pirn_sleep_until(pirn_after(PIRN_MILLISECOND)) == 0);
+    }
+}
+
+static int keep_worker_0_while_flooded(void *arg) {
+    (void)arg;
+    static call_flood all;
+    for (int round = 0; round < 2; round++) {
+        all.count = 0;
+        all.done = false;
+        pthread_t thread = start(make_deferreds, &all);
+        while (!all.done) { /* in one slice: nothing is delivered */
+        }
+        pthread_join(thread, NULL);
+        TEST_CHECK(all.count == PIRN_FOREIGN_CALLS_MAX);
+        TEST_CHECK(all.add_code == PIRN_ELIMIT && all.cancel_code == PIRN_ELIMIT);
+        TEST_CHECK(all.fire_code == 0);
+        wait_for_delivery(); /* then the next round has the whole bound again */
+        TEST_CHECK(pn_sched_self()->counts.deferreds == 0);
+    }
+    return 0;
+}
+
+/* Goal: foreign threads can't fill a worker's inbox without end: the call beyond the bound is refused, a fire and the
+ *       releases never are, and what was delivered may be asked for again (rule 15).
+ * Method: a worker that keeps busy while a thread makes deferreds for it until it is refused; twice. */
+Test(foreign, calls_beyond_the_bound_are_refused, .timeout = 120) {
+    test_run_everywhere(keep_worker_0_while_flooded, NULL);
 }

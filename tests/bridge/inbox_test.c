@@ -119,3 +119,43 @@ Test(inbox, message_posted_by_a_delivery_waits_for_the_next_drain, .init = setup
     }
     expect_log((int[]){0, 1, 0, 1, 0, 1}, 6);
 }
+
+static pn_flag hurry;
+
+static void deliver_and_raise(pn_message *message) {
+    deliver_numbered(message);
+    pn_flag_raise(&hurry);
+}
+
+/* Goal: a drain with a bound leaves the rest, in order, to the next one, and says that it is there.
+ * Method: seven messages, three at most a drain; an eighth is pushed in between. */
+Test(inbox, bounded_drain_keeps_the_rest_in_order, .init = setup) {
+    numbered all[8];
+    number(all, 8, deliver_numbered);
+    for (int i = 0; i < 7; i++) {
+        pn_inbox_push_mpsc(&inbox, &all[i].message);
+    }
+    cr_assert_eq(pn_inbox_drain_some(&inbox, 3, NULL), 3);
+    cr_assert(!pn_inbox_empty(&inbox) && pn_inbox_taken(&inbox));
+    cr_assert_eq(inbox.waiting_count, 4);
+    pn_inbox_push_mpsc(&inbox, &all[7].message);
+    cr_assert_eq(pn_inbox_drain_some(&inbox, 3, NULL), 3);
+    cr_assert_eq(pn_inbox_drain(&inbox), 2);
+    cr_assert(pn_inbox_empty(&inbox));
+    cr_assert_eq(inbox.taken_count, 8);
+    expect_log((const int[]){0, 1, 2, 3, 4, 5, 6, 7}, 8);
+}
+
+/* Goal: a drain ends when its thread is asked to look elsewhere, and still gets on.
+ * Method: messages that raise the flag; it stays raised for the second drain. */
+Test(inbox, hurried_drain_delivers_one, .init = setup) {
+    numbered all[3];
+    number(all, 3, deliver_and_raise);
+    for (int i = 0; i < 3; i++) {
+        pn_inbox_push_mpsc(&inbox, &all[i].message);
+    }
+    cr_assert_eq(pn_inbox_drain_some(&inbox, 100, &hurry), 1);
+    cr_assert_eq(pn_inbox_drain_some(&inbox, 100, &hurry), 1);
+    cr_assert_eq(pn_inbox_drain_some(&inbox, 100, NULL), 1);
+    expect_log((const int[]){0, 1, 2}, 3);
+}

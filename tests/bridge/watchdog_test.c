@@ -243,6 +243,45 @@ Test(watchdog, long_reactor_turn_is_reported, .timeout = 60) {
     cr_assert_not_null(strstr(text, awaited), "%s", text);
 }
 
+/* ---- the ticker ---- */
+
+static _Atomic bool sleeper_ran;
+
+static int sleep_shortly(void *arg) {
+    int error = pirn_sleep_until(*(pirn_time *)arg);
+    sleeper_ran = true;
+    return error;
+}
+
+/* A slice of any length: until the sleeper is due and the ticker has come by, which without a ticker never ends. */
+static int run_beside_a_sleeper(void *arg) {
+    (void)arg;
+    for (int round = 0; round < 20; round++) {
+        pirn_time due = pirn_after(PIRN_MILLISECOND);
+        sleeper_ran = false;
+        TEST_CHECK(pirn_spawn(sleep_shortly, &due).id != 0);
+        pirn_yield();
+        pn_flag_lower(&pn_sched_self()->hurry);
+        while (pirn_now() < due || !pn_flag_raised(&pn_sched_self()->hurry)) {
+        }
+        pirn_yield();
+        TEST_CHECK(sleeper_ran);
+    }
+    return 0;
+}
+
+/* Goal: whatever the slices last, a timer waits for the running one only: the ticker asks for a look beside it, also
+ *       where no watchdog is wanted (rule 9).
+ * Method: a slice that lasts until its worker's flag is raised; after one yield the sleeper has run. */
+Test(watchdog, timer_waits_for_one_slice_of_any_length, .timeout = 60) {
+    for (size_t i = 0; i < 2 * TEST_MODES; i++) {
+        pirn_options options;
+        test_mode_options(&test_modes[i / 2], &options);
+        options.slice_warn_ns = i % 2 ? PIRN_FOREVER : options.slice_warn_ns;
+        cr_assert_eq(pirn_run(&options, run_beside_a_sleeper, NULL), 0, "%s", test_modes[i / 2].name);
+    }
+}
+
 /* ---- the watchdog's own cost ---- */
 
 /* The path of the watchdog's thread in /proc; false: there is none. */
@@ -270,9 +309,9 @@ static int expect_no_watchdog(void *arg) {
     return find_watchdog(path, sizeof path) ? PIRN_EFAILED : 0;
 }
 
-/* Goal: who wants no watchdog has none, not even its thread.
+/* Goal: who wants no watchdog has none: the thread that ticks takes no signals and goes by another name.
  * Method: slice_warn_ns = PIRN_FOREVER; look at the thread list from inside. */
-Test(watchdog, never_means_no_thread, .timeout = 60) {
+Test(watchdog, never_means_no_watchdog, .timeout = 60) {
     pirn_options options;
     pirn_options_init(&options);
     options.workers = 1;

@@ -181,6 +181,162 @@ Test(sched, busy_yielder_does_not_starve_timers) {
     cr_assert(slept);
 }
 
+static int note_after_sleep(void *arg) {
+    cr_assert_eq(pirn_sleep_until(pirn_after(PIRN_MILLISECOND)), 0);
+    note("%s", (const char *)arg);
+    return 0;
+}
+
+static int main_hurried(void *arg) {
+    (void)arg;
+    pirn_spawn(note_after_sleep, "sleeper");
+    pirn_yield();
+    pirn_spawn(note_once, "first");
+    pn_alone_advance(2 * PIRN_MILLISECOND);
+    pirn_spawn(note_once, "second");
+    pn_flag_raise(&pn_sched_self()->hurry);
+    pirn_yield();
+    note("main");
+    return 0;
+}
+
+/* Goal: the raised flag brings a look at the next dispatch, and what was due stands before the tasklet that yields
+ *       (rule 9): a timer is late by the running slice and what stood in the queue, once.
+ * Method: a sleeper's deadline passes in main's slice; the flag is raised; one yield. */
+Test(sched, raised_flag_lets_timers_go_before_a_yielder) {
+    cr_assert_eq(run_alone(main_hurried), 0);
+    expect_noted("first second sleeper main");
+}
+
+/* ---- calls that do not park ---- */
+
+static pirn_channel *buffered;
+static pirn_deferred *fired;
+
+static void send_and_receive(void) {
+    cr_assert_eq(pirn_send(buffered, NULL, PIRN_FOREVER), 0);
+    cr_assert_eq(pirn_recv(buffered, NULL, PIRN_FOREVER), 0);
+}
+
+static void select_a_slot(void) {
+    pirn_case send = {.channel = buffered, .direction = PIRN_SEND};
+    pirn_case recv = {.channel = buffered, .direction = PIRN_RECV};
+    cr_assert_eq(pirn_select(&send, 1, PIRN_FOREVER), 0);
+    cr_assert_eq(pirn_select(&recv, 1, PIRN_FOREVER), 0);
+}
+
+static void await_the_fired(void) {
+    cr_assert_eq(pirn_await(fired, NULL, PIRN_FOREVER), 0);
+}
+
+static void take_the_fired(void) {
+    pirn_result out;
+    cr_assert_eq(pirn_await_take(pirn_deferred_succeed(NULL, NULL), &out, PIRN_FOREVER), 0);
+}
+
+static void cancel_the_unstarted(void) {
+    cr_assert_eq(pirn_cancel(pirn_spawn(note_once, "never")), 0);
+}
+
+static void join_the_ended(void) {
+    pirn_tasklet ended = spawn_joinable(note_once, "never");
+    cr_assert_eq(pirn_cancel_pending(ended), 0);
+    cr_assert_eq(pirn_join(ended, NULL, PIRN_FOREVER), 0);
+}
+
+static void join_the_dead(void) {
+    cr_assert_eq(pirn_join(pirn_self(), NULL, PIRN_FOREVER), PIRN_EINVAL);
+}
+
+static void yield_alone(void) {
+    pirn_yield();
+}
+
+static void sleep_past(void) {
+    cr_assert_eq(pirn_sleep_until(1), 0);
+}
+
+static void receive_from_the_closed(void) {
+    static pirn_channel *closed;
+    closed = closed ? closed : pirn_channel_create(0, 0);
+    pirn_channel_close(closed);
+    cr_assert_eq(pirn_recv(closed, NULL, PIRN_FOREVER), PIRN_ECLOSED);
+}
+
+static void swallow_a_cancel(void) {
+    if (!pirn_cancelled()) {
+        (void)pirn_cancel(pirn_self());
+    }
+    cr_assert_eq(pirn_sleep_until(PIRN_FOREVER), PIRN_ECANCELED);
+}
+
+enum { CALLS_MAX = 10 * PN_DISPATCH_MAX * PN_KEEP_MAX };
+
+static int call_until_slept(void *arg) {
+    void (*call)(void) = *(void (**)(void))arg;
+    unsigned calls = 0;
+    for (; !slept; calls++) {
+        cr_assert_lt(calls, (unsigned)CALLS_MAX, "the others never had a turn");
+        call();
+    }
+    return 0;
+}
+
+static int main_never_parks(void *arg) {
+    buffered = pirn_channel_create(0, 4);
+    fired = pirn_deferred_succeed(NULL, NULL);
+    slept = false;
+    pirn_spawn(sleeper, NULL);
+    pirn_yield();
+    pn_alone_advance(2 * PIRN_MILLISECOND);
+    pirn_spawn(call_until_slept, arg);
+    while (!slept) {
+        cr_assert_eq(pirn_sleep_until(pirn_after(PIRN_MILLISECOND)), 0);
+    }
+    pirn_deferred_release(fired);
+    pirn_channel_destroy(buffered);
+    return 0;
+}
+
+/* Goal: a loop of calls that can park and never do keeps neither timers nor other tasklets from running (rule 9).
+ * Method: such a loop beside a sleeper whose deadline has passed, for each kind of call, in virtual time; the calls are
+ *         counted. */
+Test(sched, calls_that_never_park_starve_nobody, .timeout = 60) {
+    static void (*const calls[])(void) = {
+        send_and_receive,        select_a_slot,    await_the_fired, take_the_fired,
+        cancel_the_unstarted,    join_the_ended,   join_the_dead,   yield_alone,
+        receive_from_the_closed, swallow_a_cancel, sleep_past,
+    };
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        pn_alone_use_virtual_clock(true);
+        cr_assert_eq(pn_alone_run(main_never_parks, (void *)(uintptr_t)&calls[i]), 0, "call %zu", i);
+    }
+}
+
+static int main_fills_a_buffer(void *arg) {
+    size_t count = *(size_t *)arg;
+    pirn_channel *channel = pirn_channel_create(0, count);
+    pirn_spawn(note_once, "other");
+    for (size_t i = 0; i < count; i++) {
+        if (i % 50 == 0) {
+            pn_flag_raise(&pn_sched_self()->hurry);
+        }
+        cr_assert_eq(pirn_send(channel, NULL, PIRN_FOREVER), 0);
+    }
+    note("main");
+    pirn_channel_destroy(channel);
+    return 0;
+}
+
+/* Goal: sends into a buffer switch to nobody, as in Stackless, though I/O and timers are looked at in between.
+ * Method: fill a buffer of 1,000 slots with another tasklet runnable, flags raised on the way; log who goes first. */
+Test(sched, looks_move_no_sender_behind_others) {
+    size_t count = 1000;
+    pn_alone_use_virtual_clock(true);
+    cr_assert_eq(pn_alone_run(main_fills_a_buffer, &count), 0);
+    expect_noted("main other");
+}
+
 static int sleep_in_the_past(void *arg) {
     (void)arg;
     cr_assert_eq(pirn_sleep_until(PIRN_NOW), 0);

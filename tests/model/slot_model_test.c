@@ -165,6 +165,10 @@ pirn_time pirn_now(void) {
     return 0;
 }
 
+void pn_turn(pn_place place) {
+    (void)place; /* no other tasklet, no other I/O */
+}
+
 int pn_may_wait(const char *call, pirn_time deadline) {
     (void)call;
     (void)deadline;
