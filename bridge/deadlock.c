@@ -9,10 +9,11 @@
  *       and what they wait for from outside they count until it has arrived (live.h), so if all four hold, no message
  *       is in flight and none can come.
  * Invariants: (1) a worker is odd only between its announcement and its first look at the inbox afterwards: what it
- *       takes out of its inbox it handles while even, and of what it has taken nothing waits while it is odd; (2) between the store of the own word and the reads of the
- *       others' stands a full fence on every worker, so of two that go idle at once at least one sees the other; (3)
- *       what a judge reads of a worker is published by that worker's word; (4) one total report is under way at a time
- *       (`reporting`), so its messages are in one inbox each.
+ *       takes out of its inbox it handles while even, and of what it has taken nothing waits while it is odd; (2)
+ *       between the store of the own word and the reads of the others' stands a full fence on every worker, so of two
+ *       that go idle at once at least one sees the other; (3) what a judge reads of a worker is published by that
+ *       worker's word; (4) one total report is under way at a time (`reporting`), so its messages are in one inbox
+ *       each.
  */
 #include "deadlock.h"
 

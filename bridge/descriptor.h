@@ -122,9 +122,9 @@ void pn_perform_again(pn_node *again_link);
 void pn_perform_abandon(pn_message *message); /* deliver: the home of such a record gives up               */
 /* A taken record: true: done, result set; false: it would block, and the descriptor is registered. */
 bool pn_perform_taken(pn_descriptor *descriptor, pn_slot *slot);
-/* Any thread with the slot and a hold: receive what is there, or send what the system takes, PN_SHARE_BYTES_MAX at most.
- * PN_MOVED_ALL, or true for a receive: it is done or failed, the result is in the slot. PN_MORE_TO_MOVE: its share is
- * moved, and the system may take more. */
+/* Any thread with the slot and a hold: receive what is there, or send what the system takes, PN_SHARE_BYTES_MAX at
+ * most. PN_MOVED_ALL, or true for a receive: it is done or failed, the result is in the slot. PN_MORE_TO_MOVE: its
+ * share is moved, and the system may take more. */
 typedef enum pn_progress { PN_WOULD_BLOCK, PN_MORE_TO_MOVE, PN_MOVED_ALL } pn_progress;
 bool pn_recv_some(int fd, pn_slot *slot);
 pn_progress pn_send_share(int fd, pn_slot *slot);

@@ -4,9 +4,9 @@
  * Threads: the owner.
  * Invariants: (1) whoever sleeps announced it first and looked at the inbox after (doorbell.h); (2) nothing stays in
  *       `out` over a sleep, nor over a run of libuv, and user code never runs in front of it; nothing of the inbox or
- *       of `again` waits over a sleep; (3) libuv is asked for its timeout directly before each sleep, since it defers its own
- *       epoll_ctl to uv_run; (4) when libuv has run, the turn only looks: its callbacks may have made tasklets ready,
- *       which no inbox tells.
+ *       of `again` waits over a sleep; (3) libuv is asked for its timeout directly before each sleep, since it defers
+ *       its own epoll_ctl to uv_run; (4) when libuv has run, the turn only looks: its callbacks may have made tasklets
+ *       ready, which no inbox tells.
  * Lifetime: fini delivers what is left in the inbox, and needs that nobody can ring any more (doorbell.c).
  * Rejected: a bounded spin before the sleep: with as many threads as cores it only takes the processor from the one
  *       waited for; the place for it is wait_for_events().

@@ -2,8 +2,8 @@
  *
  * What: what drives one thread's events: its port, its readiness set and, on the reactor's thread, libuv beside them.
  *       Workers and the reactor take the same turn.
- * A turn: deliver some of the inbox; when asked to sleep, and nothing is left to do: announce it, look again, sleep in the
- *       set until the next deadline; take the events; perform the records they make possible; go on with those that
+ * A turn: deliver some of the inbox; when asked to sleep, and nothing is left to do: announce it, look again, sleep in
+ *       the set until the next deadline; take the events; perform the records they make possible; go on with those that
  *       moved their share in an earlier turn and can move more; let libuv run when its descriptor is ready or its timer
  *       due. The reactor hands completions back in batches, one push and at most one ring per worker; a worker hands
  *       each back at once, for the callbacks that it delivers are user code.

@@ -7,10 +7,10 @@
  * Invariants: (1) a call touches the runtime only between a successful enter and its leave; (2) stop sets OVER and then
  *       waits until no call is left in `calls`: afterwards no foreign call is inside and none can come; (3) each open
  *       handle counts as one outside thing (live.h) while its gate is open.
- * Bounds: each call of a foreign thread that allocates a message takes one of PIRN_FOREIGN_CALLS_MAX until the message is
- *       delivered, so such threads can't outrun the workers. Calls that must not fail need no bound: a fire and the last
- *       release of a deferred use messages inside it, a post readies a tasklet that waits, by a message inside that, or
- *       fills a buffer that has a size.
+ * Bounds: each call of a foreign thread that allocates a message takes one of PIRN_FOREIGN_CALLS_MAX until the message
+ *       is delivered, so such threads can't outrun the workers. Calls that must not fail need no bound: a fire and the
+ *       last release of a deferred use messages inside it, a post readies a tasklet that waits, by a message inside
+ *       that, or fills a buffer that has a size.
  * A call from a worker does not count itself: its runtime cannot end around it.
  * Lifetime: the gate is held by the runtime and by each handle. A handle closed while the runtime runs travels to
  *       worker 0 as a message: a wake that may have been the last possible one is gone, so the judge of deadlocks must

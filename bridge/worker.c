@@ -9,9 +9,9 @@
  *       sleep; (3) `no_timer` is set only around a sleep that no tasklet's timer ends, for the judge of deadlocks: from
  *       one that ends for housekeeping (census, trim) the worker comes back and judges again, and sends nothing.
  * Lifetime: fini first delivers what is left in the inbox: messages whose tasklets are gone free themselves.
- * Rejected: one ring for several records. Who posts a record parks next; with others runnable here the bell would wait for
- *       their slices, and without them the ring before the sleep is this one. Of rings in a row the first one that finds
- *       the target asleep costs a system call, the others a fence and a load.
+ * Rejected: one ring for several records. Who posts a record parks next; with others runnable here the bell would wait
+ *       for their slices, and without them the ring before the sleep is this one. Of rings in a row the first one that
+ *       finds the target asleep costs a system call, the others a fence and a load.
  */
 #include "worker.h"
 

@@ -3,8 +3,9 @@
  * What: the run queue, the switch and the run loop (see core/sched.h for the order and the invariants).
  * Threads: the owner; pn_sched_self, pn_current, pn_ready_anywhere and pn_report_error any.
  * Invariants: (1) whoever runs after a switch first reaps who departed (after_switch), so there is one such tasklet at
- *       most; (2) every dispatch takes one from `budget`, a switch to a preferred peer and a call that did not park too, so
- *       no tasklets can keep the loop from looking at I/O; (3) a dispatch reads no clock: `since` is as of the last turn of the loop.
+ *       most; (2) every dispatch takes one from `budget`, a switch to a preferred peer and a call that did not park
+ *       too, so no tasklets can keep the loop from looking at I/O; (3) a dispatch reads no clock: `since` is as of the
+ *       last turn of the loop.
  * Lifetime: a tasklet that ended still stands on its stack until the next one runs: `departed` keeps it so long.
  */
 #include "sched.h"

@@ -13,8 +13,8 @@
  *       the worker runs (bridge/watchdog.c). So I/O and timers wait for the running slice and a millisecond at most.
  *       A call that can park and did not is charged as a dispatch is (pn_turn), and what the look makes ready stands
  *       - before a tasklet that yields, or whose socket call did not park: it goes last;
- *       - behind a tasklet whose other call did not park (a channel, a join, an await, a cancel): it keeps its place, as
- *         Stackless' order wants it, for PN_KEEP_MAX looks in a row. After these it goes last, too: no tasklet keeps
+ *       - behind a tasklet whose other call did not park (a channel, a join, an await, a cancel): it keeps its place,
+ *         as Stackless' order wants it, for PN_KEEP_MAX looks in a row. After these it goes last, too: no tasklet keeps
  *         the others of its worker from running for ever. A call with PIRN_NOW is never charged.
  * Invariants: (1) a RUNNABLE tasklet is in `ready`, all others are not; (2) `current` is RUNNING, NULL on the
  *       scheduler's own context; (3) nothing that runs on the scheduler's own context parks.

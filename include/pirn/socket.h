@@ -21,9 +21,10 @@ typedef struct pirn_socket {
 /* ---- streams: bridge/socket.c ---- */
 
 /* Read what is there. Parks: until at least one byte, the end or an error. Thread: a tasklet. Args: at most `bytes`, at
- * least 1, into `buffer`, and at most 256 KiB; `moved` is not NULL. With PIRN_NOW the system is asked at once, in every mode; only right
- * after a read that its deadline or a strike ended may that give PIRN_EAGAIN although bytes are there. Owns: `buffer`
- * stays the caller's; nobody writes to it after the return. Returns: 0, with *moved 0 at the end of the stream;
+ * least 1, into `buffer`, and at most 256 KiB; `moved` is not NULL. With PIRN_NOW the system is asked at once, in every
+ * mode; only right after a read that its deadline or a strike ended may that give PIRN_EAGAIN although bytes are there.
+ * Owns: `buffer` stays the caller's; nobody writes to it after the return. Returns: 0, with *moved 0 at the end of the
+ * stream;
  * PIRN_EINVAL (no `buffer`, `bytes` or `moved`); PIRN_EBADF (closed before); PIRN_ECLOSED (closed meanwhile);
  * PIRN_EBUSY (another tasklet reads); the wait's codes: no byte is lost; or the system's code, as -ECONNRESET. Answers
  * to Protocol.dataReceived. */
