@@ -65,8 +65,8 @@ PIRN_API pirn_deferred *pirn_offload_with_at(const pirn_work *work, const char *
 
 /* Of the calls on deferreds that foreign threads and jobs make (pirn_deferred_create_at, _add_callbacks, _add_both,
  * _cancel), so many may be under way to all workers together: a further one fails with PIRN_ELIMIT, create_at with
- * NULL, and can be repeated when the workers have taken some. Firing and releasing never fail for this: their messages are
- * part of the deferred. */
+ * NULL, and can be repeated when the workers have taken some. Firing and releasing never fail for this: their messages
+ * are part of the deferred. */
 #define PIRN_FOREIGN_CALLS_MAX 16384
 
 /* What a foreign thread needs to call us. While one is open something outside may wake tasklets, so nothing is called a
