@@ -195,6 +195,7 @@ static pn_job *job_new(const pirn_work *work, pirn_pool *pool, const char *file,
 /* 0, PIRN_ECLOSED or PIRN_ELIMIT. A job that an idle thread is about to take does not wait, so it does not count. */
 static int enqueue(pirn_pool *pool, pn_job *submitted) {
     int error = 0;
+    bool grow = false;
     pn_mutex_lock(&pool->mutex);
     if (pool->closed) {
         error = PIRN_ECLOSED;
@@ -205,8 +206,12 @@ static int enqueue(pirn_pool *pool, pn_job *submitted) {
         pn_list_append(&pool->queued, &submitted->link);
         pool->queued_count++;
         PN_ASSERT(pthread_cond_signal(&pool->changed) == 0);
+        grow = pn_pool_wants_thread(pool);
     }
     pn_mutex_unlock(&pool->mutex);
+    if (grow) {
+        pn_pool_grow(pool);
+    }
     return error;
 }
 

@@ -9,6 +9,10 @@
 
 #include <pirn/offload.h>
 
+/* As pirn_pool_create, with a thread more for each job that finds all threads busy, up to `threads_max` (64 at most).
+ * The threads stay until the pool is closed. */
+pirn_pool *pn_pool_create_growing(const char *name, unsigned threads, unsigned threads_max, unsigned queue_max);
+
 /* Start the runtime's own pool. 0 or an error. */
 int pn_offload_start(unsigned threads, unsigned queue_max);
 

@@ -24,7 +24,7 @@
 struct pirn_pool {
     /* immutable after create */
     char name[PN_THREAD_NAME_BYTES]; /* "" for the runtime's own */
-    unsigned queue_max;
+    unsigned queue_max, threads_max;
     /* under threads_mutex */
     pn_node link; /* in `open_pools`, until closed */
     /* under mutex */
@@ -33,6 +33,7 @@ struct pirn_pool {
     pn_list queued, running;
     unsigned queued_count;
     unsigned idle_count; /* threads without a job */
+    unsigned thread_count;
     unsigned holds;
     bool closed;
 };
@@ -70,6 +71,11 @@ void pn_pool_retain(pirn_pool *pool);
 void pn_pool_release(pirn_pool *pool);
 /* `chosen`, or the runtime's own for NULL, held; NULL: that is closed. */
 pirn_pool *pn_pool_hold(pirn_pool *chosen);
+
+/* Under the pool's mutex: whether a job waits that no idle thread is about to take, and a thread may be added. It then
+ * counts, and the pool is held for pn_pool_grow(), which is called without the mutex. */
+bool pn_pool_wants_thread(pirn_pool *pool);
+void pn_pool_grow(pirn_pool *pool);
 
 /* ---- offload.c ---- */
 

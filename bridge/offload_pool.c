@@ -169,7 +169,7 @@ static void join_finished(void) {
 
 /* ---- a pool's life ---- */
 
-static pirn_pool *pool_new(const char *name, unsigned thread_count, unsigned queue_max) {
+static pirn_pool *pool_new(const char *name, unsigned thread_count, unsigned threads_max, unsigned queue_max) {
     pirn_pool *pool = pn_calloc(1, sizeof *pool);
     if (!pool) {
         return NULL;
@@ -180,7 +180,8 @@ static pirn_pool *pool_new(const char *name, unsigned thread_count, unsigned que
     PN_ASSERT(pthread_cond_init(&pool->changed, NULL) == 0);
     pn_list_init(&pool->queued);
     pn_list_init(&pool->running);
-    pool->idle_count = thread_count;
+    pool->idle_count = pool->thread_count = thread_count;
+    pool->threads_max = threads_max;
     pool->holds = 1;
     return pool;
 }
@@ -220,10 +221,11 @@ static int start_thread(pirn_pool *pool, unsigned index) {
 
 static void close_pool(pirn_pool *pool);
 
-static int pool_open(const char *name, unsigned thread_count, unsigned queue_max, pirn_pool **opened) {
+static int pool_open(const char *name, unsigned thread_count, unsigned threads_max, unsigned queue_max,
+                     pirn_pool **opened) {
     PN_ASSERT(pthread_once(&threads_once, init_threads) == 0);
     join_finished();
-    pirn_pool *pool = pool_new(name, thread_count, queue_max);
+    pirn_pool *pool = pool_new(name, thread_count, threads_max, queue_max);
     if (!pool) {
         return PIRN_ENOMEM;
     }
@@ -273,13 +275,38 @@ static void close_pool(pirn_pool *pool) {
     pn_mutex_unlock(&pool->mutex);
 }
 
-pirn_pool *pirn_pool_create(const char *name, unsigned threads, unsigned queue_max) {
+pirn_pool *pn_pool_create_growing(const char *name, unsigned threads, unsigned threads_max, unsigned queue_max) {
     pirn_pool *pool = NULL;
-    if (!name || !name[0] || threads < 1 || threads > THREADS_MAX || !pn_sched_self() ||
-        pool_open(name, threads, queue_max, &pool) != 0) {
+    if (!name || !name[0] || threads < 1 || threads > threads_max || threads_max > THREADS_MAX || !pn_sched_self() ||
+        pool_open(name, threads, threads_max, queue_max, &pool) != 0) {
         return NULL;
     }
     return pool;
+}
+
+pirn_pool *pirn_pool_create(const char *name, unsigned threads, unsigned queue_max) {
+    return pn_pool_create_growing(name, threads, threads, queue_max);
+}
+
+bool pn_pool_wants_thread(pirn_pool *pool) {
+    if (pool->closed || pool->queued_count <= pool->idle_count || pool->thread_count >= pool->threads_max) {
+        return false;
+    }
+    pool->thread_count++;
+    pool->idle_count++;
+    pool->holds++;
+    return true;
+}
+
+void pn_pool_grow(pirn_pool *pool) {
+    if (start_thread(pool, pool->threads_max) != 0) {
+        /* The job waits for one of the others. */
+        pn_mutex_lock(&pool->mutex);
+        pool->thread_count--;
+        pool->idle_count--;
+        pn_mutex_unlock(&pool->mutex);
+    }
+    pn_pool_release(pool);
 }
 
 void pirn_pool_close(pirn_pool *pool) {
@@ -294,7 +321,7 @@ void pirn_pool_close(pirn_pool *pool) {
 
 int pn_offload_start(unsigned threads, unsigned queue_max) {
     pirn_pool *pool = NULL;
-    int error = pool_open("", threads, queue_max, &pool);
+    int error = pool_open("", threads, threads, queue_max, &pool);
     if (error == 0) {
         pn_mutex_lock(&threads_mutex);
         PN_ASSERT(!runtime_pool);

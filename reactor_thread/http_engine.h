@@ -9,14 +9,20 @@
 #define PN_HTTP_ENGINE_H
 
 #include <curl/curl.h>
+#include <netinet/in.h>
 
+#include "http_gate.h"
 #include "list.h"
 
 /* The engine's part of a transfer, in the owner's memory; zeroed by him, then the engine's until it is over. */
-typedef struct pn_http_transfer {
+typedef struct pn_http_transfer pn_http_transfer;
+struct pn_http_transfer {
     CURL *easy;
-    pn_node doomed; /* linked: a socket of it cannot be watched */
-} pn_http_transfer;
+    pn_node doomed;    /* linked: a socket of it cannot be watched */
+    pn_http_pass pass; /* its place among those that move or wait  */
+    /* the owner's: the interface number that belongs to an address of the host, 0 for none */
+    uint32_t (*scope_of)(const pn_http_transfer *transfer, const struct in6_addr *address);
+};
 
 /* Called when a transfer is over, out of the handle already: the callee frees it. */
 typedef void (*pn_http_done)(pn_http_transfer *transfer, CURLcode code);
@@ -24,8 +30,9 @@ typedef void (*pn_http_done)(pn_http_transfer *transfer, CURLcode code);
 /* Start it if it does not run; `done` will be told of every transfer. 0, or PIRN_ENOMEM. */
 int pn_http_engine_start(pn_http_done done);
 
-/* Begin the transfer `easy`, to which the engine adds what it needs to own its sockets (and CURLOPT_PRIVATE). */
-CURLMcode pn_http_engine_add(pn_http_transfer *transfer, CURL *easy);
+/* Begin the transfer `easy`, or let it wait while too many move, in total or to `host` ("example.com:80"). The engine
+ * adds what it needs to own the sockets of `easy` (and CURLOPT_PRIVATE). 0, or PIRN_ENOMEM. May call `done`. */
+int pn_http_engine_add(pn_http_transfer *transfer, CURL *easy, const char *host);
 /* Give it up; `done` is not called any more. */
 void pn_http_engine_remove(pn_http_transfer *transfer);
 

@@ -21,6 +21,7 @@
 #define OFFLOAD_THREADS_MAX     64u
 #define OFFLOAD_JOBS_DEFAULT    65536u
 #define END_DEFAULT             (5 * PIRN_SECOND)
+#define FETCH_CONNECTIONS_MAX   65536u
 #define SLICE_WARN_DEFAULT      (100 * PIRN_MILLISECOND)
 #define STUCK_WARN_DEFAULT      (10 * PIRN_SECOND)
 
@@ -102,6 +103,9 @@ static bool are_valid(const pirn_options *options) {
            in_range("workers", options->workers, 1, PN_WORKERS_MAX) &&
            in_range("offload_threads", options->offload_threads, 1, OFFLOAD_THREADS_MAX) &&
            in_range("offload_max", options->offload_max, 1, UINT32_MAX) &&
+           in_range("fetch_connections_max", options->fetch_connections_max, 1, FETCH_CONNECTIONS_MAX) &&
+           in_range("fetch_connections_per_host_max", options->fetch_connections_per_host_max, 1,
+                    FETCH_CONNECTIONS_MAX) &&
            in_range("stack_bytes", options->stack_bytes, PN_STACK_BYTES_MIN, PN_STACK_BYTES_MAX) &&
            is_time("drain_ns", options->drain_ns) && is_time("end_ns", options->end_ns) &&
            is_time("slice_warn_ns", options->slice_warn_ns) && is_time("stuck_warn_ns", options->stuck_warn_ns);

@@ -218,11 +218,17 @@ typedef struct pirn_fetch_options {
     size_t body_bytes;
     const char *content_type; /* of the body; NULL: application/x-www-form-urlencoded */
     size_t page_bytes_max;    /* 0: 16 MiB; a longer page fails with PIRN_ELIMIT */
-    unsigned redirects_max;   /* 0: none are followed */
+    unsigned redirects_max;   /* 0: none are followed, their page comes; one more than this many is PIRN_EHTTP */
 } pirn_fetch_options;
 
 /* Fetch `url` (http or https) on the reactor: the deferred fires with a pirn_http_page whatever its status; cancelling
- * it ends the transfer. Parks: no. Thread: a worker's. Args: NULL options are the defaults. Owns: the deferred is the
+ * it ends the transfer, whichever redirect it is at. A user and password in the URL are sent as Basic authorisation to
+ * that origin (scheme, host, port) only, and are in no message. Redirects (301, 302, 303, 307, 308 with a Location, to
+ * http or https) change the method as RFC 9110 says: 303 makes GET of all but HEAD, 301 and 302 of POST, without the
+ * body. No proxy is used, whatever the environment says. At most pirn_options.fetch_connections_max fetches move at
+ * once, and fetch_connections_per_host_max to one host and port; the others wait. An exchange that ends without any
+ * byte of an answer on a connection that was used before is made again on a new one, whatever its method. Parks: no.
+ * Thread: a worker's. Args: NULL options are the defaults. Owns: the deferred is the
  * caller's; strings and body are copied. Returns: NULL when there is no memory or no worker here. Fails with:
  * PIRN_EHTTP (a URL, method or content type that cannot be, or the exchange failed; the message says how); PIRN_EDNS;
  * PIRN_ELIMIT (page_bytes_max, or too many lookups wait); PIRN_ENOMEM; PIRN_ECANCELED; PIRN_ECLOSED (the runtime ends).

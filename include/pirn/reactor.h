@@ -50,10 +50,11 @@ typedef struct pirn_addresses {
 
 /* Resolve `host` and `service`. Parks: no. Thread: a worker's. Args: `host` a name or an address; `service` a port
  * number or name, NULL: 0; `family` AF_UNSPEC, AF_INET or AF_INET6. Strings are copied. A numeric host with a numeric
- * service is answered at once; else a thread blocks in getaddrinfo, two at a time. Owns: the caller has one hold; the
- * value is a pirn_addresses. Returns: NULL when there is no memory, no worker here, or no threads could be had. The
- * deferred fails with PIRN_EDNS (not found, or no host given), PIRN_ENOMEM, PIRN_ELIMIT (1,024 lookups wait),
- * PIRN_ECLOSED (the runtime ends). Answers to reactor.resolve. reactor_thread/resolve.c */
+ * service is answered at once; else a thread blocks in getaddrinfo. Equal lookups (host in any case, family) under way
+ * at one time share one call. At most 64 calls run at once, so 63 names that hang hold up no other. Owns: the caller
+ * has one hold; the value is a pirn_addresses. Returns: NULL when there is no memory, or no worker here. The deferred
+ * fails with PIRN_EDNS (not found, or no host given), PIRN_ENOMEM (also: no threads could be had), PIRN_ELIMIT (1,024
+ * lookups wait), PIRN_ECLOSED (the runtime ends). Answers to reactor.resolve. reactor_thread/resolve.c */
 PIRN_API pirn_deferred *pirn_resolve(const char *host, const char *service, int family);
 
 /* A channel of int that receives `signal_number` each time the process gets that signal (several while nobody receives

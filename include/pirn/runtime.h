@@ -44,7 +44,12 @@ typedef struct pirn_options {
     unsigned reactors;        /* 1; more than one is PIRN_EINVAL in this version                     */
     unsigned offload_threads; /* threads for blocking calls; 0: 4; <= 64                              */
     unsigned offload_max;     /* jobs that may be queued before PIRN_ELIMIT; 0: 65,536               */
-    size_t stack_bytes;       /* a tasklet's stack; 0: 65,536; at least 16,384                        */
+    /* HTTP fetches that move at once, each on one connection, and the connections kept for reuse: in total, 0: 4,096,
+     * but at most a quarter of the process' descriptors; to one host and port, 0: 1,024. <= 65,536. More fetches wait
+     * for their turn */
+    unsigned fetch_connections_max;
+    unsigned fetch_connections_per_host_max;
+    size_t stack_bytes; /* a tasklet's stack; 0: 65,536; at least 16,384                        */
     pirn_guard guard;
     pirn_time drain_ns;      /* after main returns: how long the rest may go on before it is cancelled; 0: none */
     pirn_time end_ns;        /* after the drain: how long the cancelled rest may take; 0: 5 s (see pirn_run)         */

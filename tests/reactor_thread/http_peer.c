@@ -6,6 +6,7 @@
 #include "http_peer.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -20,6 +21,7 @@
 
 typedef struct connection {
     int fd;
+    unsigned served;
     size_t bytes;
     char request[REQUEST_BYTES + 1];
 } connection;
@@ -75,8 +77,29 @@ static void answer_big(int fd, size_t bytes) {
     free(body);
 }
 
+/* End the connection as the test asks. False: close it. */
+static bool end(int fd, const char *how) {
+    if (strncmp(how, "half", 4) == 0) {
+        (void)shutdown(fd, SHUT_WR);
+        return true;
+    }
+    if (strncmp(how, "reset", 5) == 0) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+    }
+    return false;
+}
+
+static void redirect(int fd, const char *where) {
+    char status[8], fields[512];
+    (void)snprintf(status, sizeof status, "%.3s X", where);
+    (void)snprintf(fields, sizeof fields, "Location: %.*s\r\n", (int)strcspn(where + 4, " "), where + 4);
+    answer(fd, status, fields, "moved", 5, false);
+}
+
 /* False: close the connection. */
-static bool serve(int fd, const char *request, size_t bytes) {
+static bool serve(connection *c, const char *request, size_t bytes) {
+    int fd = c->fd;
+    bool used = c->served++ > 0;
     bool head_only = strncmp(request, "HEAD ", 5) == 0;
     const char *path = strchr(request, ' ') + 1;
     if (strncmp(path, "/hello", 6) == 0) {
@@ -89,6 +112,19 @@ static bool serve(int fd, const char *request, size_t bytes) {
         answer(fd, "302 Found", "Location: /hello\r\n", "moved", 5, head_only);
     } else if (strncmp(path, "/echo", 5) == 0) {
         answer(fd, "200 OK", "", request, bytes, head_only);
+    } else if (strncmp(path, "/to/", 4) == 0) {
+        redirect(fd, path + 4);
+    } else if (strncmp(path, "/again/", 7) == 0) {
+        if (used) {
+            return end(fd, path + 7);
+        }
+        answer(fd, "200 OK", "Content-Type: text/plain\r\n", "Hello, world!", 13, head_only);
+    } else if (strncmp(path, "/bye/", 5) == 0) {
+        bool said = strncmp(path + 5, "said", 4) == 0;
+        answer(fd, "200 OK",
+               said ? "Connection: close\r\nContent-Type: text/plain\r\n" : "Content-Type: text/plain\r\n",
+               "Hello, world!", 13, head_only);
+        return end(fd, path + 5);
     } else if (strncmp(path, "/cut", 4) == 0) {
         put(fd, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789", 50);
         return false;
@@ -145,7 +181,7 @@ static void read_some(http_peer *peer, unsigned i) {
     c->request[c->bytes] = '\0';
     for (size_t bytes = whole_request(c); bytes > 0; bytes = whole_request(c)) {
         count(peer, &peer->requests, 1);
-        if (!serve(c->fd, c->request, bytes)) {
+        if (!serve(c, c->request, bytes)) {
             drop(peer, i);
             return;
         }
@@ -186,7 +222,7 @@ http_peer *http_peer_start(void) {
     cr_assert_eq(listen(peer->listener, CONNECTIONS_MAX), 0);
     cr_assert_eq(getsockname(peer->listener, (struct sockaddr *)&address, &bytes), 0);
     peer->port = ntohs(address.sin_port);
-    cr_assert_eq(pipe(peer->wake), 0);
+    cr_assert_eq(pipe2(peer->wake, O_CLOEXEC), 0);
     cr_assert_eq(pthread_mutex_init(&peer->lock, NULL), 0);
     cr_assert_eq(pthread_create(&peer->thread, NULL, run, peer), 0);
     return peer;

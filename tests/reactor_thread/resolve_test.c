@@ -126,6 +126,78 @@ Test(resolve, stuck_lookup_holds_nobody_up) {
     }
 }
 
+#define DEAD 20
+
+static bool are_stuck(void *context) {
+    return resolver_stuck() >= *(unsigned *)context;
+}
+
+static int ask_beside_dead_names(void *arg) {
+    (void)arg;
+    unsigned stuck = resolver_stuck() + DEAD;
+    pirn_deferred *dead[DEAD];
+    for (unsigned i = 0; i < DEAD; i++) {
+        char name[64];
+        (void)snprintf(name, sizeof name, "stuck-%u-%u.pirn.test", stuck, i);
+        dead[i] = pirn_resolve(name, "80", AF_UNSPEC);
+        expect_first("loop.pirn.test", "1", AF_UNSPEC, "127.0.0.1:1");
+    }
+    wait_until(are_stuck, &stuck);
+    for (unsigned i = 0; i < DEAD; i++) {
+        cr_assert(!pirn_deferred_finished(dead[i]));
+        pirn_result result;
+        cr_assert_eq(pirn_await_take(dead[i], &result, PIRN_NOW), PIRN_EAGAIN);
+    }
+    expect_first("loop.pirn.test", "2", AF_UNSPEC, "127.0.0.1:2");
+    return 0;
+}
+
+/* Goal: a name that lives is answered however many others hang, whether these are still waited for or not.
+ * Method: twenty names that never come back, a live one after each, and one after all were given up. */
+Test(resolve, dead_names_hold_up_no_live_one) {
+    for (int which = 0; which < ENGINE_MODES; which++) {
+        pirn_options options = engine_options(which);
+        cr_assert_eq(pirn_run(&options, ask_beside_dead_names, NULL), 0); /* with a line for each stuck lookup */
+    }
+}
+
+/* In a tasklet of any worker: the same name with a port of its own. */
+static int ask_slow(void *arg) {
+    char port[16], wanted[64];
+    (void)snprintf(port, sizeof port, "%d", (int)(intptr_t)arg);
+    (void)snprintf(wanted, sizeof wanted, "127.0.0.1:%s", port);
+    expect_first((intptr_t)arg % 2 ? "slow.pirn.test" : "SLOW.pirn.test", port, AF_UNSPEC, wanted);
+    return 0;
+}
+
+static int ask_together(void *arg) {
+    (void)arg;
+    unsigned calls = resolver_calls();
+    pirn_tasklet askers[16];
+    pirn_spawn_options options;
+    pirn_spawn_options_init(&options);
+    options.flags = PIRN_JOINABLE | PIRN_ANYWHERE;
+    pirn_deferred *first = pirn_resolve("slow.pirn.test", "80", AF_UNSPEC);
+    for (unsigned i = 0; i < 16; i++) {
+        askers[i] = pirn_spawn_with(&options, ask_slow, (void *)(intptr_t)(i + 1));
+    }
+    pirn_result result;
+    (void)pirn_await_take(first, &result, pirn_after(20 * PIRN_MILLISECOND)); /* gives up; the others stay */
+    for (unsigned i = 0; i < 16; i++) {
+        cr_assert_eq(pirn_join(askers[i], NULL, PIRN_FOREVER), 0);
+    }
+    cr_assert_eq(resolver_calls(), calls + 1);
+    return 0;
+}
+
+/* Goal: equal lookups at one time are one call of the resolver, each waiter has its own port, and the first to ask may
+ *       give up without harm to the others.
+ * Method: a name that takes 300 ms, in any case of letters, asked for by tasklets of all workers; the calls are
+ *       counted. */
+Test(resolve, equal_lookups_share_one_call) {
+    in_every_mode(ask_together, NULL);
+}
+
 /* Goal: outside of a worker there is no home for the answer.
  * Method: call before any runtime runs, with a number and with a name. */
 Test(resolve, resolve_outside_a_worker_gives_null) {
