@@ -110,6 +110,16 @@ static int fetch_methods(void *arg) {
     expect_request(echo, &json, "PUT /echo HTTP/1.1\r\n", "Content-Type: application/json", "{}");
     expect_request(echo, &(pirn_fetch_options){.method = "DELETE"}, "DELETE /echo HTTP/1.1\r\n", "Host: 127.0.0.1", "");
     expect_request(echo, &(pirn_fetch_options){.method = "POST"}, "POST /echo HTTP/1.1\r\n", "Content-Length: 0", "");
+    expect_request(echo, &(pirn_fetch_options){.method = "PUT"}, "PUT /echo HTTP/1.1\r\n", "Content-Length: 0", "");
+    expect_request(echo, &(pirn_fetch_options){.method = "PATCH"}, "PATCH /echo HTTP/1.1\r\n", "Content-Length: 0", "");
+    static const char *const bare[] = {"GET", "DELETE", "OPTIONS"};
+    for (unsigned i = 0; i < 3; i++) {
+        pirn_http_page *page = NULL;
+        char why[200];
+        cr_assert_eq(fetch(echo, &(pirn_fetch_options){.method = bare[i]}, &page, why, sizeof why), 0);
+        cr_assert_null(strstr(page->body, "\r\nContent-"), "%s", page->body);
+        drop(page);
+    }
     return 0;
 }
 

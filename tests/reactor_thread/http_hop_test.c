@@ -276,9 +276,11 @@ static int survive_ends(void *arg) {
     (void)arg;
     static const char *const hows[] = {"/again/close", "/again/reset", "/again/half", "/bye/close",
                                        "/bye/reset",   "/bye/half",    "/bye/said"};
+    static char large[15000];
     for (unsigned i = 0; i < sizeof hows / sizeof hows[0]; i++) {
-        for (unsigned round = 0; round < 8; round++) {
-            pirn_fetch_options post = {.method = "POST", .body = "a=1", .body_bytes = 3};
+        for (unsigned round = 0; round < 12; round++) {
+            pirn_fetch_options post = {
+                .method = "POST", .body = large, .body_bytes = round % 4 == 1 ? 3 : sizeof large};
             free(fetch(at("127.0.0.1", peer, hows[i]), round % 2 ? &post : NULL));
         }
     }
