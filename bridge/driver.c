@@ -18,7 +18,7 @@
 #include "descriptor.h"
 #include "listener.h"
 #include "runtime.h"
-#include "watchdog.h"
+#include "watchdog_sleep.h"
 
 static _Thread_local pn_driver *self;
 

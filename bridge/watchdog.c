@@ -13,10 +13,9 @@
  *       processor, for the machine is overloaded, is subtracted: it says nothing about the tasklet. The kernel keeps
  *       that time in schedstat, and brings it up to date when the thread runs again: so it is read when the thread has
  *       answered.
- * States: TICKING -> DEEP after QUIET_NS in which everybody slept -> TICKING by the first notice. Deep sleep is entered
- *       with the doorbell's protocol: DEEP; full fence; is everybody away still? The other side: no more away; full
- *       fence; DEEP? So of a worker that wakes and a watchdog that falls asleep at least one sees the other.
- * Threads: the watchdog's own; start and stop: the runtime's; notice: any watched thread.
+ * States: ticking -> deep sleep after QUIET_NS in which everybody slept -> ticking when the first is awake again
+ *       (watchdog_sleep.h).
+ * Threads: the watchdog's own; start and stop: the runtime's.
  * Lifetime: the watched live from start to stop.
  * Rejected: a timer signal per worker (each tick would interrupt system calls of healthy workers); a clock read per
  *       dispatch (costs as much as the dispatch).
@@ -26,7 +25,6 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +33,7 @@
 #include "failure.h"
 #include "runtime.h"
 #include "thread.h"
+#include "watchdog_sleep.h"
 #include "watchdog_stack.h"
 
 #define TICK_NS PIRN_MILLISECOND /* between two flags: what rule 9 of docs/design.md promises */
@@ -64,15 +63,7 @@ typedef struct subject {
     uint64_t tick_turns;  /* its turns as of the last tick */
 } subject;
 
-enum { TICKING, DEEP };
-
 static struct {
-    /* any thread */
-    _Atomic(int) state;
-    /* under mutex */
-    pthread_mutex_t mutex;
-    pthread_cond_t changed; /* woken, or to stop */
-    bool stop;
     /* immutable while it runs */
     pthread_t thread;
     bool started;
@@ -84,9 +75,6 @@ static struct {
     unsigned count;
     pirn_time quiet_since; /* PIRN_FOREVER: not quiet */
 } watchdog;
-
-/* Mutex and condition live as long as the process: a late notice may still be at them when the watchdog has stopped. */
-static pthread_once_t sleep_once = PTHREAD_ONCE_INIT;
 
 /* ---- looking ---- */
 
@@ -231,47 +219,14 @@ static void inspect_all(pirn_time now) {
     }
 }
 
-/* ---- sleeping ---- */
+/* ---- the thread ---- */
 
-/* mutex held. Returns when a watched thread woke, or to stop. */
-static void sleep_deeply(void) {
-    /* relaxed: the fence orders it. */
-    atomic_store_explicit(&watchdog.state, DEEP, memory_order_relaxed);
-    /* Between our announcement and our look at the others. Pairs with the fence in pn_watchdog_notice. */
-    atomic_thread_fence(memory_order_seq_cst);
-    bool all_away = true;
-    for (unsigned i = 0; i < watchdog.count && all_away; i++) {
-        all_away = pn_doorbell_away(&watchdog.subjects[i].driver->port.bell);
+static bool all_away(void) {
+    bool away = true;
+    for (unsigned i = 0; i < watchdog.count && away; i++) {
+        away = pn_doorbell_away(&watchdog.subjects[i].driver->port.bell);
     }
-    /* relaxed, here and below: changed from DEEP only under the mutex. */
-    while (all_away && !watchdog.stop && atomic_load_explicit(&watchdog.state, memory_order_relaxed) == DEEP) {
-        PN_ASSERT(pthread_cond_wait(&watchdog.changed, &watchdog.mutex) == 0);
-    }
-    /* Also when it ends here: notices that come later have nobody to wake. */
-    atomic_store_explicit(&watchdog.state, TICKING, memory_order_relaxed); /* under mutex */
-}
-
-void pn_watchdog_notice(void) {
-    /* Between the caller's wake (pn_doorbell_wake) and the look at the watchdog. Pairs with the fence in
-     * sleep_deeply. */
-    atomic_thread_fence(memory_order_seq_cst);
-    if (PN_LIKELY(atomic_load_explicit(&watchdog.state, memory_order_relaxed) == TICKING)) {
-        return;
-    }
-    PN_ASSERT(pthread_mutex_lock(&watchdog.mutex) == 0);
-    atomic_store_explicit(&watchdog.state, TICKING, memory_order_relaxed); /* under mutex */
-    PN_ASSERT(pthread_cond_signal(&watchdog.changed) == 0);
-    PN_ASSERT(pthread_mutex_unlock(&watchdog.mutex) == 0);
-}
-
-/* mutex held. */
-static void sleep_until(pirn_time when) {
-    struct timespec until = {.tv_sec = when / PIRN_SECOND, .tv_nsec = when % PIRN_SECOND};
-    int error = 0;
-    while (!watchdog.stop && error == 0) {
-        error = pthread_cond_timedwait(&watchdog.changed, &watchdog.mutex, &until);
-    }
-    PN_ASSERT(error == 0 || error == ETIMEDOUT);
+    return away;
 }
 
 /* Raise the flags, and note whether somebody was awake since the last tick. */
@@ -299,33 +254,34 @@ static pirn_time next_inspection(void) {
     return wanted ? pirn_after(watchdog.slice_warn_ns / 2) : PIRN_FOREVER;
 }
 
+static bool has_been_quiet(pirn_time now) {
+    return watchdog.quiet_since != PIRN_FOREVER && now - watchdog.quiet_since >= QUIET_NS;
+}
+
 static void *run_watchdog(void *arg) {
     (void)arg;
-    PN_ASSERT(pthread_mutex_lock(&watchdog.mutex) == 0);
     if (watchdog.takes_signals) {
         /* A wait that is over at once: with a thread's first one ThreadSanitizer makes the place for its signals, and
          * loses one that arrives meanwhile: a program that sent itself one at its start waited for ever. */
-        sleep_until(pirn_now());
+        (void)pn_watchdog_sleep_until(pirn_now());
         PN_ASSERT(pthread_sigmask(SIG_SETMASK, &watchdog.mask, NULL) == 0);
     }
     pirn_time inspect_at = next_inspection();
-    while (!watchdog.stop) {
+    bool goes_on = true;
+    while (goes_on) {
         pirn_time now = pirn_now();
-        PN_ASSERT(pthread_mutex_unlock(&watchdog.mutex) == 0);
         tick(now);
         if (now >= inspect_at) {
             inspect_all(now);
             inspect_at = next_inspection();
         }
-        PN_ASSERT(pthread_mutex_lock(&watchdog.mutex) == 0);
-        if (watchdog.quiet_since != PIRN_FOREVER && now - watchdog.quiet_since >= QUIET_NS) {
-            sleep_deeply();
+        if (has_been_quiet(now)) {
+            (void)pn_watchdog_sleep_deeply(all_away);
             watchdog.quiet_since = PIRN_FOREVER;
             inspect_at = next_inspection();
         }
-        sleep_until(pirn_after(TICK_NS));
+        goes_on = pn_watchdog_sleep_until(pirn_after(TICK_NS));
     }
-    PN_ASSERT(pthread_mutex_unlock(&watchdog.mutex) == 0);
     return NULL;
 }
 
@@ -370,15 +326,6 @@ static void forget_all(void) {
     }
 }
 
-static void init_sleep(void) {
-    pthread_condattr_t monotonic;
-    PN_ASSERT(pthread_condattr_init(&monotonic) == 0);
-    PN_ASSERT(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
-    PN_ASSERT(pthread_cond_init(&watchdog.changed, &monotonic) == 0);
-    PN_ASSERT(pthread_condattr_destroy(&monotonic) == 0);
-    PN_ASSERT(pthread_mutex_init(&watchdog.mutex, NULL) == 0);
-}
-
 /* Neither a broken pipe that our lines meet, nor our question to others, is for us. */
 static void take_signals(const sigset_t *signals) {
     watchdog.takes_signals = signals != NULL;
@@ -406,9 +353,8 @@ int pn_watchdog_start(pirn_time slice_warn_ns, const sigset_t *signals) {
     if (error != 0) {
         return error;
     }
-    PN_ASSERT(pthread_once(&sleep_once, init_sleep) == 0);
+    pn_watchdog_sleep_start();
     watch_all();
-    watchdog.stop = false;
     watchdog.slice_warn_ns = slice_warn_ns;
     watchdog.quiet_since = PIRN_FOREVER;
     take_signals(reports ? signals : NULL);
@@ -425,10 +371,7 @@ void pn_watchdog_stop(void) {
     if (!watchdog.started) {
         return;
     }
-    PN_ASSERT(pthread_mutex_lock(&watchdog.mutex) == 0);
-    watchdog.stop = true;
-    PN_ASSERT(pthread_cond_signal(&watchdog.changed) == 0);
-    PN_ASSERT(pthread_mutex_unlock(&watchdog.mutex) == 0);
+    pn_watchdog_sleep_stop();
     PN_ASSERT(pthread_join(watchdog.thread, NULL) == 0);
     watchdog.started = false;
     forget_all();

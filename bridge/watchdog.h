@@ -3,7 +3,7 @@
  * What: the ticker, which has busy workers look at I/O and timers each millisecond, and the watchdog: one line, with
  *       the stack, for a tasklet that keeps its worker for too long without a park or yield, and for a callback that
  *       keeps a worker or the reactor so.
- * Threads: start and stop: whoever runs the runtime's life; notice: workers and the reactor.
+ * Threads: whoever runs the runtime's life.
  * Signals: in single mode main runs tasklets, and its watchdog takes the process' signals for it: a handler then has a
  *       thread's stack and not a tasklet's, and a signal can't be left with a tasklet that parks (ThreadSanitizer keeps
  *       it for that fibre, for ever if it must).
@@ -27,8 +27,5 @@ bool pn_watchdog_takes(int number);
 
 /* Before the first watched thread is joined. Without a start: nothing. */
 void pn_watchdog_stop(void);
-
-/* A worker came back from its sleep: one fence and one load, and a wake when the watchdog itself is asleep. */
-void pn_watchdog_notice(void);
 
 #endif
