@@ -615,7 +615,7 @@ Test(http_server, pipeline_in_pieces_goes_on_at_once, .timeout = 60) {
 static int ask_later(void *arg) {
     response r;
     client *c = arg;
-    client_send(c, GET_TEXT("/later?ms=120"));
+    client_send(c, GET_TEXT("/later?ms=400"));
     cr_assert(get_response(c, &r));
     cr_assert_eq(r.status, 200);
     cr_assert_str_eq(response_field(&r, "Connection"), "close");
@@ -640,7 +640,7 @@ static int drain(void *arg) {
     pirn_tasklet asking = pirn_spawn_with(&joinable, ask_later, &busy);
     WAIT_UNTIL(pirn_http_connections(s.server) == 3 && atomic_load(&slow_running) == 1);
     (void)pirn_sleep_until(pirn_after(30 * PIRN_MILLISECOND));
-    pirn_http_server_close(s.server, pirn_after(400 * PIRN_MILLISECOND));
+    pirn_http_server_close(s.server, pirn_after(900 * PIRN_MILLISECOND));
     cr_assert_eq(pirn_join(asking, NULL, pirn_after(PATIENCE)), 0);
     cr_assert_eq(atomic_load(&cancelled), 1);
     expect_closed(&idle);
