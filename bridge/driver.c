@@ -150,6 +150,9 @@ static pirn_time consult_companion(pn_driver *driver, pirn_time deadline) {
     pn_companion *companion = driver->companion;
     int64_t timeout_ns = companion->timeout_ns(companion->context);
     if (timeout_ns == 0) {
+        /* Something is due there. What was asked for before that moment is in the inbox at the latest now: due calls
+         * fire in the order of their deadlines although this thread got no processor for a while. */
+        (void)pn_inbox_drain_some(&driver->port.inbox, PN_DRAIN_MAX, NULL);
         run_companion(driver);
         return PIRN_NOW; /* its callbacks may have made tasklets of this thread ready, which no inbox tells */
     }
