@@ -18,6 +18,7 @@
  */
 #include <stdatomic.h>
 
+#include "deadline.h"
 #include "deadlock.h"
 #include "report.h"
 #include "runtime.h"
@@ -80,9 +81,10 @@ static void conclude(pn_sched *sched) {
 /* All slots of this worker are done: when it is to look again, and who is next. Returns false after the last. */
 static bool leave_worker(pn_worker *worker) {
     worker->census_switches = worker->sched.counts.switches;
-    pirn_time next = census.oldest == PIRN_FOREVER ? PIRN_FOREVER
-                                                   : census.oldest + census.stuck_ns + census.stuck_ns / SLACK_DIVISOR;
-    pirn_time earliest = census.report.total > 0 ? worker->sched.clock + census.stuck_ns : 0;
+    pirn_time next = census.oldest == PIRN_FOREVER
+                         ? PIRN_FOREVER
+                         : pn_deadline(pn_deadline(census.oldest, census.stuck_ns), census.stuck_ns / SLACK_DIVISOR);
+    pirn_time earliest = census.report.total > 0 ? pn_deadline(worker->sched.clock, census.stuck_ns) : 0;
     worker->census_at = next < earliest ? earliest : next;
     census.oldest = PIRN_FOREVER;
     census.slot = 0;
@@ -175,11 +177,11 @@ pirn_time pn_census(pn_worker *worker) {
     if (worker->census_at == PIRN_FOREVER) {
         if (sched->counts.switches != worker->census_switches) {
             worker->census_switches = sched->counts.switches;
-            worker->census_at = sched->clock + stuck_ns + slack;
+            worker->census_at = pn_deadline(pn_deadline(sched->clock, stuck_ns), slack);
         }
     } else if (sched->clock >= worker->census_at) {
         /* Another look, should this census leave us out: one that passes here sets its own. */
-        worker->census_at = sched->clock + stuck_ns;
+        worker->census_at = pn_deadline(sched->clock, stuck_ns);
         (void)begin(sched->clock, stuck_ns);
     }
     return worker->census_at;

@@ -113,8 +113,12 @@ static bool nothing_can_happen(unsigned *parked) {
 
 static void judge(void) {
     unsigned parked;
-    if (!nothing_can_happen(&parked) || parked == 0 || !pn_runtime_current.workers[0].sched.main) {
-        return; /* without main the shutdown is under way, and cancels who is left */
+    if (!nothing_can_happen(&parked) || parked == 0) {
+        return;
+    }
+    /* relaxed: published by worker 0's idle word, which we have read. */
+    if (!atomic_load_explicit((_Atomic uint32_t *)&pn_runtime_current.workers[0].has_main, memory_order_relaxed)) {
+        return; /* the shutdown is under way, and cancels who is left */
     }
     /* acquire: pairs with the release in end_report. */
     if (atomic_exchange_explicit(&reporting, 1, memory_order_acquire) == 1) {
@@ -128,7 +132,9 @@ static void judge(void) {
 void pn_idle_begin(pn_worker *worker) {
     _Atomic uint32_t *waiting = (_Atomic uint32_t *)&worker->waiting;
     _Atomic uint32_t *expecting = (_Atomic uint32_t *)&worker->expecting;
-    /* relaxed, both: published by the next line. */
+    _Atomic uint32_t *has_main = (_Atomic uint32_t *)&worker->has_main;
+    /* relaxed, all: published by the idle word below. */
+    atomic_store_explicit(has_main, worker->sched.main != NULL, memory_order_relaxed);
     atomic_store_explicit(waiting, worker->sched.counts.holds_drain + worker->sched.counts.daemons_at_work,
                           memory_order_relaxed);
     atomic_store_explicit(expecting, worker->records + worker->jobs, memory_order_relaxed);

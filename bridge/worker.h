@@ -26,6 +26,7 @@ typedef struct pn_worker {
     _Alignas(PN_CACHELINE) uint32_t load; /* connections that live here: for "least loaded"             */
     uint32_t waiting;                     /* tasklets that are no daemons, as of its last going idle         */
     uint32_t expecting;                   /* records and jobs, as of then                                    */
+    uint32_t has_main;                    /* whether the program's main tasklet lives here, as of then        */
     uint32_t idle;                        /* odd: it sleeps, no_timer; counts both ways                   */
 } pn_worker;
 
