@@ -2,7 +2,8 @@
  *
  * What: the way of a socket's record between its home and its performer (the states of bridge/descriptor.h), in the
  *       explorer: the real socket.c, perform.c and descriptor.c, with a wait, a driver and a kernel of this file's own.
- * Threads of the model: the performer, and one or two homes, which read and may give up at any moment.
+ * Threads of the model: the performer, and one or two homes, which read or wait for a hang-up, and may give
+ *       up at any moment.
  * The kernel has the bytes 1, 2, 3... and gives one a read. A descriptor without a byte would block; the performer
  *       hears an edge when the next byte comes.
  */
@@ -18,6 +19,7 @@
 #include "listener.h"
 #include "live.h"
 #include "runtime.h"
+#include "socket.h"
 #include "tasklet.h"
 
 #define HOMES_MAX 2
@@ -34,9 +36,12 @@ pn_runtime pn_runtime_current;
 
 static struct {
     unsigned homes, reads; /* reads by each home */
+    bool can_hang_up;      /* the peer may, at any moment */
     /* of one execution */
     unsigned char next_byte, last_read;
-    bool edge, in_set, ended;
+    bool edge, in_set, ended, hung_up;
+    bool awaits_hangup; /* a home does, and */
+    bool patiently;     /* does not give up */
     unsigned records, homes_left, got;
     bool done[HOMES_MAX];
 } world;
@@ -53,7 +58,7 @@ ssize_t model_recv(int fd, void *buffer, size_t bytes, int flags) {
     (void)flags;
     model_plain_read(&descriptor->slot[PN_IN]); /* it was filled by a home */
     if (world.next_byte == 0) {
-        errno = EAGAIN;
+        errno = world.hung_up ? ECONNRESET : EAGAIN;
         return -1;
     }
     model_plain_write(buffer);
@@ -66,8 +71,8 @@ ssize_t model_recv(int fd, void *buffer, size_t bytes, int flags) {
 int model_poll(struct pollfd *fds, nfds_t count, int timeout) {
     (void)count;
     (void)timeout;
-    fds->revents = world.next_byte ? POLLIN : 0;
-    return world.next_byte != 0;
+    fds->revents = (short)((world.next_byte && (fds->events & POLLIN) ? POLLIN : 0) | (world.hung_up ? POLLHUP : 0));
+    return fds->revents != 0;
 }
 
 int model_close(int fd) {
@@ -195,6 +200,7 @@ int pn_wait(pn_waiter *waiter, pirn_time deadline, uint32_t *clause) {
     unsigned self = model_self() - 1;
     bool gives_up = model_choose(2) == 1;
     world.done[self] = false;
+    world.patiently = !gives_up;
     if (gives_up && waiter->withdraw(waiter)) {
         return PIRN_ETIMEDOUT;
     }
@@ -219,13 +225,27 @@ static void read_once(void) {
         }
     } else if (moved != 0) {
         model_fail("a read that failed tells of bytes");
-    } else if (error == PIRN_EBUSY ? world.homes == 1 : error != PIRN_ETIMEDOUT && error != PIRN_EBADF) {
+    } else if (error == -ECONNRESET  ? !world.hung_up
+               : error == PIRN_EBUSY ? world.homes == 1
+                                     : error != PIRN_ETIMEDOUT && error != PIRN_EBADF) {
         model_fail("a read gives another error than its deadline's");
+    }
+}
+
+static void await_hangup_once(void) {
+    world.awaits_hangup = true;
+    int error = pn_socket_await_hangup(handle, PIRN_FOREVER);
+    world.awaits_hangup = false;
+    if (error == -ECONNRESET ? !world.hung_up : error != PIRN_ETIMEDOUT) {
+        model_fail("a wait for a hang-up ends without one");
     }
 }
 
 static void run_home(void) {
     for (unsigned i = 0; i < world.reads; i++) {
+        if (world.can_hang_up) {
+            await_hangup_once();
+        }
         read_once();
     }
     if (--world.homes_left == 0) {
@@ -235,18 +255,33 @@ static void run_home(void) {
 
 /* The next byte comes once the one before was read, and with it an edge. */
 static bool byte_can_come(void) {
-    return world.in_set && world.next_byte == 0;
+    return world.in_set && world.next_byte == 0 && !world.hung_up;
+}
+
+static bool peer_can_hang_up(void) {
+    return world.in_set && world.can_hang_up && !world.hung_up;
+}
+
+/* Else a home would wait for ever. */
+static bool peer_must_hang_up(void) {
+    return peer_can_hang_up() && world.awaits_hangup && world.patiently && !byte_can_come();
 }
 
 static bool performer_can_go(const void *arg) {
     (void)arg;
-    return has_mail(&performer.port.inbox) || (world.in_set && world.edge) || byte_can_come() || world.ended;
+    return has_mail(&performer.port.inbox) || (world.in_set && world.edge) || byte_can_come() || peer_must_hang_up() ||
+           world.ended;
 }
 
 static void run_performer(void) {
     while (!world.ended) {
         model_block(performer_can_go, NULL);
         if (pn_inbox_drain(&performer.port.inbox) > 0) {
+            continue;
+        }
+        if (peer_must_hang_up() || (peer_can_hang_up() && model_choose(2) == 1)) {
+            world.hung_up = true;
+            pn_perform_event(&descriptor->watch, PN_READY_READ | PN_READY_HUP);
             continue;
         }
         if (byte_can_come()) {
@@ -262,7 +297,9 @@ static void run_performer(void) {
 
 static void reset(void) {
     unsigned homes = world.homes, reads = world.reads;
+    bool can_hang_up = world.can_hang_up;
     memset(&world, 0, sizeof world);
+    world.can_hang_up = can_hang_up;
     world.homes = world.homes_left = homes;
     world.reads = reads;
     pn_runtime_current.reactor = &performer;
@@ -330,4 +367,14 @@ Test(slot_model, withdrawn_record_is_taken_over, .timeout = 240) {
  * Method: every execution without preemptions of two homes, and in the long form with one. A wait is no preemption. */
 Test(slot_model, two_homes_share_a_slot, .timeout = 240) {
     explore(2, 1, pirn_test_is_long() ? 1 : 0);
+}
+
+/* Goal: a wait for a hang-up ends by one or is given up, whatever the order, and the read after it loses no byte and
+ * waits for no edge that came before.
+ * Method: every execution with one preemption of a home that waits for a hang-up, reads and closes, in the long form
+ *         with two; the peer hangs up at any moment. */
+Test(slot_model, read_after_a_wait_for_a_hangup_is_whole, .timeout = 240) {
+    world.can_hang_up = true;
+    explore(1, 1, pirn_test_is_long() ? 2 : 1);
+    world.can_hang_up = false;
 }
