@@ -182,10 +182,8 @@ static int take_strike(pn_tasklet *tasklet) {
     return PIRN_ECANCELED;
 }
 
-int pn_require_tasklet(const char *call) {
-    if (PN_LIKELY(pn_current() != NULL)) {
-        return 0;
-    }
+/* Apart from its callers: its text would cost each wait a larger frame and the check of that frame. */
+static __attribute__((noinline, cold)) int refuse_wait(const char *call) {
     bool worker = pn_sched_self() != NULL;
     const char *role = worker ? "a callback on a worker" : pn_below ? pn_below->thread_role() : "a thread";
     char text[256];
@@ -194,6 +192,10 @@ int pn_require_tasklet(const char *call) {
                     : "Start one with pirn_foreign_spawn(), or send to one with pirn_post().");
     pn_warn_as(call, text);
     return PIRN_ETHREAD;
+}
+
+int pn_require_tasklet(const char *call) {
+    return PN_LIKELY(pn_current() != NULL) ? 0 : refuse_wait(call);
 }
 
 /* During the runtime's end: a tasklet that swallows its cancellation and goes on neither keeps the worker, nor spawns
@@ -212,20 +214,26 @@ static void slow_down(pn_tasklet *tasklet) {
     pn_tasklet_end_if_forced(tasklet);
 }
 
-int pn_may_wait(const char *call, pirn_time deadline) {
-    if (deadline == PIRN_NOW) {
-        return 0;
-    }
-    int error = pn_require_tasklet(call);
-    if (PN_UNLIKELY(error != 0)) {
-        return error;
-    }
-    pn_tasklet *current = pn_current();
-    if (PN_UNLIKELY(pn_tasklet_stage(current) >= PN_CANCELLING)) {
+/* The runtime's end has begun for somebody on this worker. */
+static __attribute__((noinline, cold)) void wait_near_the_end(pn_tasklet *current) {
+    if (pn_tasklet_stage(current) >= PN_CANCELLING) {
         pn_tasklet_end_if_forced(current);
         if (current->cancelled && !pn_tasklet_is_shielded(current)) {
             slow_down(current);
         }
+    }
+}
+
+int pn_may_wait(const char *call, pirn_time deadline) {
+    if (deadline == PIRN_NOW) {
+        return 0;
+    }
+    pn_tasklet *current = pn_current();
+    if (PN_UNLIKELY(!current)) {
+        return refuse_wait(call);
+    }
+    if (PN_UNLIKELY(current->home->stage >= PN_CANCELLING || current->home->main_stage >= PN_CANCELLING)) {
+        wait_near_the_end(current);
     }
     int strike = take_strike(current);
     if (PN_UNLIKELY(strike != 0)) {
