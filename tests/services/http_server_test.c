@@ -749,7 +749,7 @@ static int get_own_page(void *arg) {
     cr_assert_str_eq(page->content_type, "text/plain");
     pirn_http_page_drop(page);
     snprintf(url, sizeof url, "http://127.0.0.1:%d/slow", s.port);
-    cr_assert_eq(pirn_http_get(url, &page, error, sizeof error, pirn_after(50 * PIRN_MILLISECOND)), PIRN_ETIMEDOUT);
+    cr_assert_eq(pirn_http_get(url, &page, error, sizeof error, pirn_after(300 * PIRN_MILLISECOND)), PIRN_ETIMEDOUT);
     cr_assert_null(page);
     WAIT_UNTIL(atomic_load(&cancelled) == 1); /* the transfer was ended, and the server noticed */
     site_close(&s);
