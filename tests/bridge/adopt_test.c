@@ -11,23 +11,7 @@
 #include <unistd.h>
 
 #include "captured.h"
-#include "modes.h"
-
-/* Two connected TCP descriptors on loopback: [0] for pirn, [1] stays plain and blocking. The port may be one of those
- * that thousands of earlier connections still have in TIME_WAIT. */
-static void make_pair(int pair[2]) {
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t bytes = sizeof address;
-    TEST_CHECK(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) == 0);
-    TEST_CHECK(bind(listener, (struct sockaddr *)&address, sizeof address) == 0 && listen(listener, 1) == 0);
-    TEST_CHECK(getsockname(listener, (struct sockaddr *)&address, &bytes) == 0);
-    pair[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    TEST_CHECK(connect(pair[1], (struct sockaddr *)&address, sizeof address) == 0);
-    pair[0] = accept(listener, NULL, NULL);
-    TEST_CHECK(pair[0] >= 0);
-    close(listener);
-}
+#include "sockets.h"
 
 static void expect_refused(int fd, const char *words) {
     pirn_socket none = {99};

@@ -2,19 +2,9 @@
  *
  * What: tasklets, channels and deferreds between workers.
  */
-#include "modes.h"
+#include "sockets.h"
 
 static const test_mode two_workers = {"threaded, reactor performs", PIRN_MODE_THREADED, PIRN_POLL_REACTOR, 2};
-
-static pirn_tasklet start(pirn_fn fn, void *arg, int home) {
-    pirn_spawn_options options;
-    pirn_spawn_options_init(&options);
-    options.flags = PIRN_JOINABLE;
-    options.home = home;
-    pirn_tasklet task = pirn_spawn_with(&options, fn, arg);
-    TEST_CHECK(task.id != 0);
-    return task;
-}
 
 static int join(pirn_tasklet task) {
     int result = -1;
@@ -34,18 +24,18 @@ static int sleep_for_ever(void *arg) {
 
 static int life_elsewhere(void *arg) {
     (void)arg;
-    TEST_CHECK(join(start(my_worker, NULL, 1)) == 101);
-    pirn_tasklet task = start(sleep_for_ever, NULL, 1);
+    TEST_CHECK(join(spawn_joinable(my_worker, NULL, 1)) == 101);
+    pirn_tasklet task = spawn_joinable(sleep_for_ever, NULL, 1);
     int result = 7;
     TEST_CHECK(pirn_join(task, &result, pirn_after(PIRN_MILLISECOND)) == PIRN_ETIMEDOUT && result == 7);
     TEST_CHECK(pirn_join(task, &result, PIRN_NOW) == PIRN_EAGAIN);
     TEST_CHECK(pirn_cancel(task) == 0);
     TEST_CHECK(join(task) == PIRN_ECANCELED);
     TEST_CHECK(pirn_join(task, &result, PIRN_FOREVER) == PIRN_EDEAD);
-    task = start(sleep_for_ever, NULL, 1);
+    task = spawn_joinable(sleep_for_ever, NULL, 1);
     TEST_CHECK(pirn_throw(task, PIRN_EFAILED, true) == 0);
     TEST_CHECK(join(task) == PIRN_EFAILED);
-    task = start(my_worker, NULL, 1);
+    task = spawn_joinable(my_worker, NULL, 1);
     TEST_CHECK(pirn_release(task) == 0);
     TEST_CHECK(pirn_join(task, &result, PIRN_FOREVER) == PIRN_EDEAD || result == 7);
     return 0;
@@ -61,7 +51,7 @@ static int joins_race_with_ends(void *arg) {
     (void)arg;
     uint64_t rounds = pirn_test_count(5000, 200);
     for (uint64_t i = 0; i < rounds; i++) {
-        pirn_tasklet task = start(my_worker, NULL, 1);
+        pirn_tasklet task = spawn_joinable(my_worker, NULL, 1);
         int result = 0;
         int error = pirn_join(task, &result, pirn_after((int64_t)(i % 50) * PIRN_MICROSECOND));
         TEST_CHECK(error == 0 || error == PIRN_ETIMEDOUT || error == PIRN_EAGAIN);
@@ -139,8 +129,8 @@ static int conserve(void *arg) {
     sink sinks[4];
     for (int i = 0; i < 4; i++) {
         sinks[i] = (sink){.flow = &f};
-        receiver[i] = start(receive_numbers, &sinks[i], i % workers);
-        sender[i] = start(send_numbers, &f, (i + i / 2) % workers);
+        receiver[i] = spawn_joinable(receive_numbers, &sinks[i], i % workers);
+        sender[i] = spawn_joinable(send_numbers, &f, (i + i / 2) % workers);
     }
     for (int i = 0; i < 4; i++) {
         TEST_CHECK(join(sender[i]) == 0);
@@ -193,7 +183,7 @@ static int kill_receivers(void *arg) {
     pirn_channel *channel = pirn_channel_create_with(sizeof(uint64_t), 0, &options);
     uint64_t rounds = pirn_test_count(3000, 200);
     for (uint64_t i = 0; i < rounds; i++) {
-        pirn_tasklet receiver = start(killed_receiver, channel, 1);
+        pirn_tasklet receiver = spawn_joinable(killed_receiver, channel, 1);
         int sent = pirn_send(channel, &i, pirn_after(PIRN_SECOND));
         TEST_CHECK(sent == 0);
         TEST_CHECK(pirn_cancel(receiver) == 0);
@@ -236,8 +226,8 @@ static int deferreds_cross(void *arg) {
     uint64_t rounds = pirn_test_count(3000, 100);
     for (uint64_t i = 0; i < rounds; i++) {
         pirn_deferred *deferred = pirn_deferred_create(NULL, NULL);
-        pirn_tasklet there = start(await_it, pirn_deferred_retain(deferred), 1);
-        pirn_tasklet firer = start(fire_it, pirn_deferred_retain(deferred), 1);
+        pirn_tasklet there = spawn_joinable(await_it, pirn_deferred_retain(deferred), 1);
+        pirn_tasklet firer = spawn_joinable(fire_it, pirn_deferred_retain(deferred), 1);
         pirn_result result;
         TEST_CHECK(pirn_await(deferred, &result, PIRN_FOREVER) == 0 && (uintptr_t)result.value == 43);
         TEST_CHECK(join(there) == 0 && join(firer) == 0);
@@ -267,7 +257,7 @@ static int late_results(void *arg) {
     dropped = 0;
     for (uint64_t i = 0; i < rounds; i++) {
         pirn_deferred *deferred = pirn_deferred_create(NULL, NULL);
-        pirn_tasklet there = start(await_with_deadline, pirn_deferred_retain(deferred), 1);
+        pirn_tasklet there = spawn_joinable(await_with_deadline, pirn_deferred_retain(deferred), 1);
         TEST_CHECK(pirn_sleep_until(pirn_after((int64_t)(i % 40) * PIRN_MICROSECOND)) == 0);
         TEST_CHECK(pirn_deferred_fire(deferred, &dropped, count_drop) == 0);
         pirn_deferred_release(deferred);
@@ -275,7 +265,7 @@ static int late_results(void *arg) {
     }
     /* The last releases are messages to this worker: they are read before the answer of a join that is sent after
      * them. */
-    TEST_CHECK(join(start(my_worker, NULL, 1)) == 101);
+    TEST_CHECK(join(spawn_joinable(my_worker, NULL, 1)) == 101);
     TEST_CHECK(dropped == rounds);
     return 0;
 }
