@@ -256,7 +256,7 @@ void pn_report_add_all(pn_report *report, pn_sched *sched) {
 
 bool pn_report_suspects(const pn_tasklet *tasklet, pirn_time older_than) {
     return is_in_total(tasklet) && pn_reason_is_internal(tasklet->waiter->reason) && !tasklet->waiter->timer.armed &&
-           tasklet->since < older_than && !tasklet->stuck_reported;
+           tasklet->since < older_than && !tasklet->stuck_reported && pn_waiter_is_open(tasklet->waiter);
 }
 
 bool pn_sched_slot(pn_sched *sched, uint32_t slot, pn_tasklet **tasklet) {

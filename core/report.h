@@ -80,7 +80,7 @@ typedef struct pn_walk {
 pn_fate pn_walk_step(pn_sched *sched, pn_walk *walk);
 
 /* Whether a partial report may come to name it: parked since before `older_than` on one of pirn's own objects, without
- * a deadline, no daemon, and not named yet. Home. */
+ * a deadline, no daemon, not named yet, and nobody has ended its wait meanwhile. Home. */
 bool pn_report_suspects(const pn_tasklet *tasklet, pirn_time older_than);
 
 /* The slot's tasklet when it lives, NULL when it does not, and false behind the last slot. Home. */

@@ -110,6 +110,10 @@ static uint32_t outcome_of(const pn_waiter *waiter) {
     return waiter->shared ? pn_below->load(&waiter->word) : waiter->word.opaque;
 }
 
+bool pn_waiter_is_open(const pn_waiter *waiter) {
+    return outcome_of(waiter) == PN_OPEN;
+}
+
 bool pn_waiter_claim(pn_waiter *waiter, uint32_t clause) {
     return claim(waiter, PN_DONE + clause);
 }

@@ -92,6 +92,8 @@ bool pn_waiter_claim(pn_waiter *waiter, uint32_t clause);
 /* After a successful claim: make the tasklet ready at its home (here: last in the run queue; elsewhere: by message).
  * The caller must not touch the waiter any more, unless the tasklet's home is the caller's. */
 void pn_waiter_ready(pn_waiter *waiter);
+/* Home: whether nobody has ended the wait yet. A peer elsewhere may have, and then its "ready" is on the way. */
+bool pn_waiter_is_open(const pn_waiter *waiter);
 /* Whether the waiter's tasklet lives on the calling thread. */
 bool pn_waiter_is_here(const pn_waiter *waiter);
 

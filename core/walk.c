@@ -61,7 +61,8 @@ static pn_fate look_at_select(const pn_waiter *waiter, const pn_walk *walk) {
 /* What the wait of `tasklet` says of it: its fate, or whom it waits for. */
 static pn_fate look_at(const pn_tasklet *tasklet, const pn_walk *walk, uint64_t *next) {
     const pn_waiter *waiter = tasklet->waiter;
-    if (tasklet->state != PN_PARKED || tasklet->rests || waiter->timer.armed || waiter->external) {
+    if (tasklet->state != PN_PARKED || tasklet->rests || waiter->timer.armed || waiter->external ||
+        !pn_waiter_is_open(waiter)) {
         return PN_LIVE;
     }
     switch (waiter->reason) {

@@ -322,6 +322,33 @@ Test(report, joiner_is_stuck_only_with_the_joined) {
     free(text);
 }
 
+static int main_with_a_ready_on_its_way(void *arg) {
+    (void)arg;
+    pn_sched *sched = pn_sched_self();
+    left = named_channel("left", 0);
+    pirn_tasklet receiver = spawn_as("receiver", PIRN_JOINABLE, receive_left, NULL);
+    pirn_tasklet joiner = spawn_as("joiner", PIRN_JOINABLE, join_other, &receiver);
+    let_others_run();
+    pn_alone_advance(20 * PIRN_SECOND);
+    cr_assert_eq(pirn_sleep_until(pirn_after(1)), 0);
+    cr_assert_eq(pn_report_parked(sched, pirn_now() - 10 * PIRN_SECOND, true), 2);
+    pn_waiter *waiter = pn_tasklet_find(sched, receiver)->waiter;
+    cr_assert(pn_waiter_is_open(waiter) && pn_waiter_claim(waiter, 0) && !pn_waiter_is_open(waiter));
+    cr_assert_eq(pn_report_parked(sched, pirn_now() - 10 * PIRN_SECOND, true), 0);
+    pn_waiter_ready(waiter);
+    cr_assert_eq(pirn_join(joiner, NULL, PIRN_FOREVER), 0);
+    pirn_channel_destroy(left);
+    return 0;
+}
+
+/* Goal: a tasklet whose wait a peer elsewhere has ended, and whose "ready" is on its way, is not called stuck, nor who
+ * joins it.
+ * Method: a receiver that has waited too long is claimed, as a sender on another worker does it, and looked at before
+ *         it is made ready. */
+Test(report, waiter_whose_ready_is_on_its_way_is_not_stuck) {
+    cr_assert_eq(run_alone(main_with_a_ready_on_its_way), 0);
+}
+
 static int receive_alone(void *arg) {
     return pirn_recv(arg, NULL, PIRN_FOREVER);
 }
