@@ -8,7 +8,7 @@
  *       Each has its time limit, counted from `phase_since`. A read that brings the whole request skips HEAD and BODY.
  * While RUNNING: a read is out, and an error cancels the request. Bytes of the next request stay unparsed in the free
  *       rest of the buffer; once it is full nothing is read and the client has to wait: its pipeline is bounded by one
- *       buffer. The end of the client's stream is no reason to stop (unless cancel_half_closed is set): it gets all its
+ *       buffer. The end of the client's stream is no reason to stop (unless it cancels half-closed ones): it gets all its
  *       responses. In both cases nothing is read any more, and a wait for the hang-up takes the read's place, so a
  *       reset cancels the request at any time. The end of the request is told to us (by a strike, PN_HTTP_NUDGE) only
  *       when something waits for it: the next request, a drain, or the close of the connection; else new bytes or a
@@ -69,7 +69,8 @@ typedef struct connection {
     pirn_http_exchange *exchange; /* not ours to touch, unless it never started                         */
     pn_http_outcome outcome;
     pirn_time handler_deadline;
-    bool client_closes; /* it said that it sends no other request                                       */
+    bool cancels_half_closed; /* the running request, when the client closes its sending side */
+    bool client_closes;       /* it said that it sends no other request                                       */
     char first[INPUT_BYTES_FIRST];
 } connection;
 
@@ -309,9 +310,10 @@ static void start_request(connection *conn) {
     exchange->started_at = pirn_now();
     exchange->began_at = conn->began_at ? conn->began_at : exchange->started_at;
     conn->began_at = 0;
-    bool unlimited = exchange->match.route && (exchange->match.route->flags & PIRN_ROUTE_NO_DEADLINE);
+    unsigned flags = exchange->match.route ? exchange->match.route->flags : 0;
+    conn->cancels_half_closed = options->cancel_half_closed || (flags & PIRN_ROUTE_CANCEL_HALF_CLOSED);
     exchange->handler_deadline =
-        unlimited ? PIRN_FOREVER : pn_deadline(exchange->started_at, options->handler_timeout_ns);
+        flags & PIRN_ROUTE_NO_DEADLINE ? PIRN_FOREVER : pn_deadline(exchange->started_at, options->handler_timeout_ns);
     exchange->last = options->requests_max != PIRN_HTTP_NO_LIMIT && ++conn->served >= options->requests_max;
     conn->used = true;
     conn->drain_deadline = 0;
@@ -451,10 +453,11 @@ static void input_timed_out(connection *conn) {
     } /* else it has ended since, and its idle time goes on from there */
 }
 
-/* The client closed its sending side. It may still read, so its requests are served, unless the option says no. */
+/* The client closed its sending side. It may still read, so its requests are served, unless the server's option or the
+ * route's flag says no. */
 static void input_ended(connection *conn) {
     conn->ended = true;
-    if (conn->server->options.cancel_half_closed && still_running(conn)) {
+    if (conn->cancels_half_closed && still_running(conn)) {
         abandon(conn);
     }
 }

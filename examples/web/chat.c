@@ -403,7 +403,8 @@ int chat_start(web_site *site) {
 }
 
 int chat_routes(web_site *site) {
-    int status = pirn_http_route(site->server, "GET", "/chat/events", PIRN_ROUTE_NO_DEADLINE, serve_events, site);
+    int status = pirn_http_route(site->server, "GET", "/chat/events",
+                                 PIRN_ROUTE_NO_DEADLINE | PIRN_ROUTE_CANCEL_HALF_CLOSED, serve_events, site);
     return status ? status : pirn_http_route(site->server, "POST", "/chat", 0, serve_post, site);
 }
 

@@ -240,7 +240,9 @@ int seed_page_start(web_site *site) {
 
 int seed_page_routes(web_site *site) {
     int status = pirn_http_route(site->server, "GET", "/", 0, serve_hurried, site);
-    return status ? status : pirn_http_route(site->server, "GET", "/seed", PIRN_ROUTE_NO_DEADLINE, serve_patient, site);
+    return status ? status
+                  : pirn_http_route(site->server, "GET", "/seed",
+                                    PIRN_ROUTE_NO_DEADLINE | PIRN_ROUTE_CANCEL_HALF_CLOSED, serve_patient, site);
 }
 
 void seed_page_stop(web_site *site) {

@@ -166,14 +166,17 @@ Test(http_connection, half_close_inside_a_request_ends_the_connection, .timeout 
 }
 
 static int cancel_half_closed(void *arg) {
-    (void)arg;
+    const bool *by_route = arg;
     site s;
     client c;
-    pirn_http_options options = {.cancel_half_closed = true};
+    pirn_http_options options = {.cancel_half_closed = !*by_route};
+    const char *alone = *by_route ? GET_TEXT("/leaving") : GET_TEXT("/patient");
+    const char *followed =
+        *by_route ? GET_TEXT("/leaving") GET_TEXT("/hello") : GET_TEXT("/patient") GET_TEXT("/hello");
     site_open(&s, &options);
     for (unsigned i = 1; i <= 10; i++) {
         client_open(&c, &s);
-        client_send(&c, i % 2 ? GET_TEXT("/patient") : GET_TEXT("/patient") GET_TEXT("/hello"));
+        client_send(&c, i % 2 ? alone : followed);
         WAIT_UNTIL(atomic_load(&slow_running) == 1);
         cr_assert_eq(pirn_shutdown(c.socket), 0);
         expect_closed(&c);
@@ -184,9 +187,12 @@ static int cancel_half_closed(void *arg) {
     return 0;
 }
 
-/* Goal: with the option a half close cancels. Method: a request that would never end, alone and before another. */
+/* Goal: with the server's option, or the route's flag, a half close cancels. Method: a request that would never end,
+ *       alone and before another. */
 Test(http_connection, half_close_cancels_with_the_option, .timeout = 60) {
-    run_everywhere(cancel_half_closed);
+    static bool by_route[] = {false, true};
+    run_everywhere_with(cancel_half_closed, &by_route[0]);
+    run_everywhere_with(cancel_half_closed, &by_route[1]);
 }
 
 /* ---- resets ---- */

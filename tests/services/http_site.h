@@ -51,7 +51,7 @@ static inline void count_report(void *context, int code, const char *text) {
 }
 
 /* Run `body` once in each mode and policy; each run must end with 0. */
-static inline void run_everywhere(pirn_fn body) {
+static inline void run_everywhere_with(pirn_fn body, void *arg) {
     for (size_t i = 0; i < sizeof configurations / sizeof configurations[0]; i++) {
         pirn_options options;
         pirn_options_init(&options);
@@ -63,8 +63,12 @@ static inline void run_everywhere(pirn_fn body) {
         atomic_store(&reports, 0);
         atomic_store(&cancelled, 0);
         atomic_store(&slow_running, 0);
-        cr_assert_eq(pirn_run(&options, body, NULL), 0, "%s", configurations[i].name);
+        cr_assert_eq(pirn_run(&options, body, arg), 0, "%s", configurations[i].name);
     }
+}
+
+static inline void run_everywhere(pirn_fn body) {
+    run_everywhere_with(body, NULL);
 }
 
 /* ---- the site ---- */
@@ -178,6 +182,7 @@ static inline void site_open_at(site *s, const char *address, const pirn_http_op
         {"PUT", "/hello", 0, nothing},
         {"GET", "/below", PIRN_ROUTE_PREFIX, hello},
         {"GET", "/patient", PIRN_ROUTE_NO_DEADLINE, slow},
+        {"GET", "/leaving", PIRN_ROUTE_NO_DEADLINE | PIRN_ROUTE_CANCEL_HALF_CLOSED, slow},
         {"GET", "/local", PIRN_ROUTE_LOOPBACK, hello},
     };
     pirn_listener *listener;
