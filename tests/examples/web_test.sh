@@ -167,7 +167,12 @@ test_stream() {
     check "$config/page_comes_as_it_happens" "$(tail -c 200 "$work/streamed")" kill -0 $client
     check "$config/page_shows_the_fetched_page" "$(grep -o 'HTTP:.*' "$work/streamed")" \
         has "$work/streamed" 'HTTP:<br><pre>Hello, world!</pre>'
-    # The connection and its request; the page was fetched over one that stays open, and counts as well.
+    kill -9 $client
+    wait $client 2>/dev/null
+    # /seed waits without a deadline, so its client's leave is what ends it: the connection and its request.
+    curl -sN "$url/seed" >"$work/patient" &
+    client=$!
+    wait_for has "$work/patient" 'sending to 0 clients'
     before=$(parked)
     kill -9 $client
     wait $client 2>/dev/null
