@@ -301,47 +301,74 @@ static lookup *lookup_create(const char *host, const char *service, int family) 
     return made;
 }
 
-/* Let `one` wait for a lookup of the same name that is under way. False: there is none. */
-static bool join(waiter *one, const char *host, const char *service, int family) {
-    bool joined = false;
-    (void)pthread_mutex_lock(&lock);
+/* A lookup of the same name that is under way; NULL: there is none. Under the lock. */
+static lookup *find(const char *host, const char *service, int family) {
     PN_LIST_EACH(&under_way, node) {
         lookup *asked = PN_CONTAINER_OF(node, lookup, link);
         if (asked->family == family && pn_ascii_equal(asked->text, host) &&
             (asked->service && service ? strcmp(asked->service, service) == 0 : !asked->service && !service)) {
-            pn_list_append(&asked->waiting, &one->link);
-            joined = true;
-            break;
+            return asked;
         }
     }
-    (void)pthread_mutex_unlock(&lock);
-    return joined;
+    return NULL;
 }
 
-/* A lookup of its own for `one`. 0; or PIRN_ENOMEM, then `one` waits for nothing. */
-static int begin(waiter *one, const char *host, const char *service, int family) {
-    pirn_pool *pool = pool_of_lookups();
-    lookup *asked = pool ? lookup_create(host, service, family) : NULL;
-    if (!asked) {
-        return PIRN_ENOMEM;
-    }
+/* Let `one` wait for a lookup that is under way, else for `fresh`, which is then under way (NULL: for none). False:
+ * `fresh` was not needed, or is NULL and `one` waits for nothing. */
+static bool wait_for(waiter *one, lookup *fresh, const char *host, const char *service, int family, bool *waits) {
     (void)pthread_mutex_lock(&lock);
-    pn_list_append(&asked->waiting, &one->link);
-    pn_list_append(&under_way, &asked->link);
+    lookup *asked = find(host, service, family);
+    bool begins = !asked && fresh;
+    if (begins) {
+        asked = fresh;
+        pn_list_append(&under_way, &fresh->link);
+    }
+    if (asked) {
+        pn_list_append(&asked->waiting, &one->link);
+    }
     (void)pthread_mutex_unlock(&lock);
+    *waits = asked != NULL;
+    return begins;
+}
+
+/* The job of a lookup that is under way. */
+static void start(lookup *asked, pirn_pool *pool) {
     pirn_work work = {.pool = pool, .work = look_up, .arg = asked, .drop = drop_lookup, .name = "name lookup"};
     pirn_deferred *job = pirn_offload_with(&work);
     if (!job) {
         answer_all(asked, PIRN_ENOMEM, "no memory for a lookup", NULL);
         lookup_release(asked); /* the callback's; the job's was dropped */
-        return 0;
+        return;
     }
     if (pirn_deferred_add_both(job, job_over, asked) != 0) {
         answer_all(asked, PIRN_ENOMEM, "no memory for a lookup", NULL);
         lookup_release(asked);
     }
     pirn_deferred_release(job);
+}
+
+/* A lookup of its own for `one`, unless another worker has begun one meanwhile. 0; or PIRN_ENOMEM, then `one` waits
+ * for nothing. */
+static int begin(waiter *one, const char *host, const char *service, int family) {
+    pirn_pool *pool = pool_of_lookups();
+    lookup *asked = pool ? lookup_create(host, service, family) : NULL;
+    if (!asked) {
+        return PIRN_ENOMEM;
+    }
+    bool waits;
+    if (wait_for(one, asked, host, service, family, &waits)) {
+        start(asked, pool);
+    } else {
+        pn_free(asked);
+    }
     return 0;
+}
+
+/* Whether a lookup of the same name is under way, for which `one` waits then. */
+static bool join(waiter *one, const char *host, const char *service, int family) {
+    bool waits;
+    (void)wait_for(one, NULL, host, service, family, &waits);
+    return waits;
 }
 
 static pirn_deferred *answer_name(const char *host, const char *service, int family, uint16_t port) {

@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdatomic.h>
 
 #include <pirn/reactor.h>
 
@@ -196,6 +197,67 @@ static int ask_together(void *arg) {
  *       counted. */
 Test(resolve, equal_lookups_share_one_call) {
     in_every_mode(ask_together, NULL);
+}
+
+#define AT_ONCE_ROUNDS 12
+
+typedef struct at_once {
+    atomic_uint arrived; /* of all rounds */
+    unsigned base, stuck;
+} at_once;
+
+/* On two workers: wait for the other one without a turn, and ask for a name that hangs. */
+static int ask_at_once(void *arg) {
+    at_once *both = arg;
+    pirn_deferred *asked[AT_ONCE_ROUNDS];
+    for (unsigned round = 0; round < AT_ONCE_ROUNDS; round++) {
+        char name[64];
+        (void)snprintf(name, sizeof name, "stuck-%u-%u.pirn.test", both->base, round);
+        atomic_fetch_add(&both->arrived, 1);
+        while (atomic_load(&both->arrived) < 2 * (round + 1)) {
+        }
+        asked[round] = pirn_resolve(name, "80", AF_UNSPEC);
+    }
+    wait_until(are_stuck, &both->stuck); /* a lookup that nobody waits for before it begins is no call */
+    for (unsigned round = 0; round < AT_ONCE_ROUNDS; round++) {
+        (void)pirn_deferred_cancel(asked[round]);
+        pirn_deferred_release(asked[round]);
+    }
+    return 0;
+}
+
+static int ask_on_two_workers(void *arg) {
+    (void)arg;
+    pirn_runtime_info info;
+    cr_assert_eq(pirn_runtime_describe(&info), 0);
+    if (info.workers < 2) {
+        return 0;
+    }
+    unsigned calls = resolver_calls();
+    at_once both = {.base = calls, .stuck = resolver_stuck() + AT_ONCE_ROUNDS};
+    pirn_tasklet askers[2];
+    for (int i = 0; i < 2; i++) {
+        pirn_spawn_options options;
+        pirn_spawn_options_init(&options);
+        options.home = i;
+        options.flags = PIRN_JOINABLE;
+        askers[i] = pirn_spawn_with(&options, ask_at_once, &both);
+    }
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(pirn_join(askers[i], NULL, PIRN_FOREVER), 0);
+    }
+    expect_first("loop.pirn.test", "1", AF_UNSPEC, "127.0.0.1:1"); /* behind whatever was begun before */
+    cr_assert_eq(resolver_calls(), calls + AT_ONCE_ROUNDS + 1);
+    return 0;
+}
+
+/* Goal: two workers that ask for one name in the same moment share one call, too.
+ * Method: both wait for each other without a turn before each of twelve names that hang; the calls are counted. */
+Test(resolve, equal_lookups_of_two_workers_share_one_call) {
+    for (int which = 0; which < ENGINE_MODES; which++) {
+        pirn_options options = engine_options(which);
+        cr_assert_eq(pirn_run(&options, ask_on_two_workers, NULL), 0); /* with a line for each stuck lookup */
+    }
 }
 
 /* Goal: outside of a worker there is no home for the answer.
