@@ -8,7 +8,7 @@
  *       Each has its time limit, counted from `phase_since`. A read that brings the whole request skips HEAD and BODY.
  * While RUNNING: a read is out, and an error cancels the request. Bytes of the next request stay unparsed in the free
  *       rest of the buffer; once it is full nothing is read and the client has to wait: its pipeline is bounded by one
- *       buffer. The end of the client's stream is no reason to stop (unless it cancels half-closed ones): it gets all its
+ *       buffer. The end of the client's stream is no reason to stop (unless an option says so): it gets all its
  *       responses. In both cases nothing is read any more, and a wait for the hang-up takes the read's place, so a
  *       reset cancels the request at any time. The end of the request is told to us (by a strike, PN_HTTP_NUDGE) only
  *       when something waits for it: the next request, a drain, or the close of the connection; else new bytes or a

@@ -94,7 +94,8 @@ enum pirn_route_flags {
     PIRN_ROUTE_NO_DEADLINE = 2, /* no handler timeout: event streams */
     PIRN_ROUTE_LOOPBACK = 4,    /* other peers than loopback ones get 403 */
     /* Cancel the request when its client closes its sending side (cancel_half_closed, for this route alone). For event
-     * streams: a browser that leaves closes in order, and the handler would hear of it at its second write after that. */
+     * streams: a browser that leaves closes in order, and the handler would hear of it only at its second write after
+     * that. */
     PIRN_ROUTE_CANCEL_HALF_CLOSED = 8,
 };
 
