@@ -231,6 +231,7 @@ static pirn_deferred *submit(const pirn_work *work, const char *file, int line) 
     if (!submitted) {
         drop_arg(work);
         pn_pool_release(pool);
+        pn_tasklet_was_refused();
         return NULL;
     }
     /* Before it is handed over: afterwards it may end at any moment. */

@@ -117,13 +117,18 @@ pirn_deferred *pn_deferred_create_from(int home, pirn_canceller canceller, void 
 
 pirn_deferred *pirn_deferred_create_from(int home, pirn_canceller canceller, void *context, const char *file,
                                          int line) {
-    return pn_deferred_create_from(home, canceller, context, file, line);
+    pirn_deferred *d = pn_deferred_create_from(home, canceller, context, file, line);
+    if (!d) {
+        pn_tasklet_was_refused();
+    }
+    return d;
 }
 
 static pirn_deferred *create_settled(pirn_result *result) {
     pirn_deferred *d = pn_deferred_create_from(-1, NULL, NULL, NULL, 0);
     if (!d) {
         pirn_result_drop(result);
+        pn_tasklet_was_refused();
         return NULL;
     }
     (void)pirn_deferred_settle(d, result);

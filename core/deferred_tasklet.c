@@ -70,6 +70,7 @@ static pirn_deferred *start_job(pirn_call_fn fn, void *arg, const char *function
     if (!tasklet) {
         pirn_deferred_release(deferred);
         pn_free(j);
+        pn_tasklet_was_refused();
         return NULL;
     }
     tasklet->function = function;

@@ -143,6 +143,9 @@ bool pn_tasklet_is_shielded(const pn_tasklet *tasklet);
 /* In a tasklet, at the beginning of a wait or yield, where nothing is begun yet: end it here when the runtime's end has
  * come so far. Its clean-ups run. */
 void pn_tasklet_end_if_forced(pn_tasklet *tasklet);
+/* At the end of a public call that gives nothing, with nothing half done: when that is for the runtime's end, a tasklet
+ * that asks again and again naps, and ends here when that has come so far. Elsewhere nothing. */
+void pn_tasklet_was_refused(void);
 
 /* Home: report the error of an ended tasklet that nobody will join for. Cancellation is no error, and main's result
  * goes to pirn_run's caller. */

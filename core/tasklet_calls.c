@@ -40,6 +40,9 @@ static pirn_tasklet handle_of_new(pn_tasklet *tasklet, const char *function) {
 pirn_tasklet pirn_spawn_at(pirn_fn fn, void *arg, const char *function, const char *file, int line) {
     pn_sched *sched = require_worker("pirn_spawn");
     pn_tasklet *tasklet = sched && fn ? pn_tasklet_spawn(sched, NULL, fn, arg, file, line) : NULL;
+    if (!tasklet) {
+        pn_tasklet_was_refused();
+    }
     return handle_of_new(tasklet, function);
 }
 
@@ -60,7 +63,11 @@ pirn_tasklet pirn_spawn_with_at(const pirn_spawn_options *options, pirn_fn fn, v
     if (options->home >= 0 && (unsigned)options->home != sched->options.id) {
         return pn_remote_spawn((unsigned)options->home, options, fn, arg, function, file, line);
     }
-    return handle_of_new(pn_tasklet_spawn(sched, options, fn, arg, file, line), function);
+    pn_tasklet *tasklet = pn_tasklet_spawn(sched, options, fn, arg, file, line);
+    if (!tasklet) {
+        pn_tasklet_was_refused();
+    }
+    return handle_of_new(tasklet, function);
 }
 
 /* ---- sleep ---- */

@@ -218,6 +218,18 @@ static void slow_down(pn_tasklet *tasklet) {
     pn_tasklet_end_if_forced(tasklet);
 }
 
+void pn_tasklet_was_refused(void) {
+    pn_tasklet *tasklet = pn_current();
+    if (!tasklet || pn_tasklet_stage(tasklet) < PN_REFUSING) {
+        return;
+    }
+    if (tasklet->swallowed < SWALLOWS_FREE) {
+        tasklet->swallowed++;
+    } else {
+        slow_down(tasklet);
+    }
+}
+
 /* The runtime's end has begun for somebody on this worker. */
 static __attribute__((noinline, cold)) void wait_near_the_end(pn_tasklet *current) {
     if (pn_tasklet_stage(current) >= PN_CANCELLING) {

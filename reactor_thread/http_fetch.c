@@ -22,6 +22,7 @@
 #include "alloc.h"
 #include "ascii.h"
 #include "http_hop.h"
+#include "tasklet.h"
 
 #define PAGE_BYTES_DEFAULT ((size_t)16 << 20)
 
@@ -233,5 +234,9 @@ pirn_deferred *pirn_http_fetch(const char *url, const pirn_fetch_options *option
         pn_http_plan_release(asked);
         return pirn_deferred_fail_now(failure);
     }
-    return go(asked);
+    pirn_deferred *page = go(asked);
+    if (!page) {
+        pn_tasklet_was_refused();
+    }
+    return page;
 }

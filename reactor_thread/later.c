@@ -19,6 +19,7 @@
 #include "alloc.h"
 #include "reactor.h"
 #include "request.h"
+#include "tasklet.h"
 #include "timer.h"
 
 typedef struct later {
@@ -100,5 +101,9 @@ pirn_deferred *pirn_call_later(int64_t delay_ns) {
         return NULL;
     }
     call->deadline = delay_ns > 0 ? pirn_after(delay_ns) : pirn_now();
-    return pn_request_submit(&call->request, &kind, __FILE__, __LINE__);
+    pirn_deferred *due = pn_request_submit(&call->request, &kind, __FILE__, __LINE__);
+    if (!due) {
+        pn_tasklet_was_refused();
+    }
+    return due;
 }

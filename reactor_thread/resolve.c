@@ -437,5 +437,9 @@ pirn_deferred *pirn_resolve(const char *host, const char *service, int family) {
     if (port >= 0 && numeric_host(host, (uint16_t)port, &address)) {
         return answer_number(host, &address, family);
     }
-    return answer_name(host, port >= 0 ? NULL : service, family, port >= 0 ? (uint16_t)port : 0);
+    pirn_deferred *answer = answer_name(host, port >= 0 ? NULL : service, family, port >= 0 ? (uint16_t)port : 0);
+    if (!answer) {
+        pn_tasklet_was_refused();
+    }
+    return answer;
 }

@@ -258,6 +258,7 @@ pirn_channel *pirn_signal_open(int signal_number) {
     if (!opened) {
         (void)take_watch(channel);
         free_watch(watched);
+        pn_tasklet_was_refused();
         return NULL;
     }
     if (wait_for(opened) != 0) {

@@ -73,6 +73,7 @@ PIRN_API void pirn_options_init(pirn_options *options);
  *   end_ns           shielded waits end, too, with PIRN_ECANCELED; no new deferreds (NULL);
  *   end_ns * 6 / 5   a tasklet ends where it next waits or yields: its clean-ups run, its stack is not unwound;
  *   end_ns * 6       a tasklet or callback that never waits, yields or returns is named, and the process aborts.
+ * A tasklet that asks again and again for what is refused counts as one that waits: from its 33rd such call on.
  * Main's clean-ups have `drain_ns` + `end_ns`, then their waits end in the same way. Parks: it blocks the calling
  * thread. Thread: any that is not pirn's; one call at a time in a process. In single mode the calling thread is the
  * worker. Args: NULL options are the defaults; they are copied. Returns: main's result (when nothing can ever wake

@@ -357,6 +357,64 @@ static int swallow_shielded(void *arg) {
     return 0;
 }
 
+/* Asks for one thing after the other, shielded, and waits for nothing once all is refused. */
+static int spawn_shielded(void *arg) {
+    pirn_spawn_options options;
+    pirn_spawn_options_init(&options);
+    options.flags = PIRN_JOINABLE;
+    pirn_shield_enter();
+    for (;;) {
+        pirn_tasklet child = pirn_spawn_with(&options, wait_for_ever, arg);
+        if (child.id != 0) {
+            (void)pirn_join(child, NULL, PIRN_FOREVER);
+        }
+    }
+    return 0;
+}
+
+static int work_shortly(void *arg, pirn_result *out) {
+    (void)arg;
+    (void)out;
+    return 0;
+}
+
+static int ask_shielded(void *arg) {
+    (void)arg;
+    pirn_shield_enter();
+    for (unsigned i = 0;; i++) {
+        pirn_deferred *answer = i % 4 == 0   ? pirn_offload(work_shortly, NULL, NULL)
+                                : i % 4 == 1 ? pirn_call_later(PIRN_MILLISECOND)
+                                : i % 4 == 2 ? pirn_resolve("localhost", "80", AF_UNSPEC)
+                                             : pirn_deferred_tasklet(work_shortly, NULL);
+        if (answer) {
+            (void)pirn_await(answer, NULL, PIRN_FOREVER);
+            pirn_deferred_release(answer);
+        }
+    }
+    return 0;
+}
+
+static int offload_shielded(void *arg) {
+    (void)arg;
+    pirn_shield_enter();
+    for (;;) {
+        pirn_deferred *answer = pirn_offload(work_shortly, NULL, NULL);
+        if (answer) {
+            (void)pirn_await(answer, NULL, PIRN_FOREVER);
+            pirn_deferred_release(answer);
+        }
+    }
+    return 0;
+}
+
+static int watch_signals(void *arg) {
+    (void)arg;
+    for (;;) {
+        pirn_signal_close(pirn_signal_open(SIGUSR1));
+    }
+    return 0;
+}
+
 static int wait_shielded(void *arg) {
     pirn_shield_enter();
     int status = pirn_recv(arg, NULL, PIRN_FOREVER);
@@ -402,7 +460,8 @@ typedef struct stubborn_kind {
 static const stubborn_kind stubborn_kinds[] = {
     {"supervisor", supervise, 2},   {"swallower", swallow_cancels, 2}, {"shielded", wait_shielded, 2},
     {"both", swallow_shielded, 2},  {"yielder", yield_for_ever, 2},    {"in its exit", exit_slowly, 2},
-    {"lives again", live_again, 0},
+    {"lives again", live_again, 0}, {"spawner", spawn_shielded, 1},    {"asker", ask_shielded, 1},
+    {"watcher", watch_signals, 1},  {"worker", offload_shielded, 1},
 };
 
 typedef struct stubborn_case {
