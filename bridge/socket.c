@@ -274,7 +274,7 @@ static int operate_on(pirn_socket socket, const request *r, size_t *moved, pirn_
         return PIRN_ETHREAD;
     }
     pn_descriptor *d = pn_descriptor_hold(socket);
-    return d ? operate(d, r, moved, deadline) : PIRN_EBADF;
+    return d ? operate(d, r, moved, deadline) : pn_refused(PIRN_EBADF, deadline);
 }
 
 /* ---- the calls ---- */
@@ -371,7 +371,10 @@ int pirn_connect(const char *address, pirn_socket *result, pirn_time deadline) {
     struct sockaddr_storage to;
     socklen_t to_bytes;
     int error = result ? pn_address_parse(address, &to, &to_bytes) : PIRN_EINVAL;
-    error = error != 0 ? error : pn_may_wait("pirn_connect", deadline);
+    if (error != 0) {
+        return pn_refused(error, deadline);
+    }
+    error = pn_may_wait("pirn_connect", deadline);
     if (error != 0) {
         return error;
     }

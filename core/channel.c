@@ -317,14 +317,12 @@ static __attribute__((noinline)) int wait_in_many(const lock_set *set, pirn_case
 }
 
 int pn_channel_operate(pirn_case *cases, size_t count, pirn_time deadline, const char *call) {
-    if (!cases_valid(cases, count)) {
-        return PIRN_EINVAL;
-    }
     lock_set set;
-    int error = collect(&set, cases, count);
-    if (error == 0) {
-        error = pn_may_wait(call, deadline);
+    int error = cases_valid(cases, count) ? collect(&set, cases, count) : PIRN_EINVAL;
+    if (error != 0) {
+        return pn_refused(error, deadline);
     }
+    error = pn_may_wait(call, deadline);
     if (error != 0) {
         return error;
     }

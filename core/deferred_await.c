@@ -169,7 +169,7 @@ int pirn_await(pirn_deferred *deferred, pirn_result *out, pirn_time deadline) {
     out = out ? out : &ignored;
     *out = (pirn_result){0};
     if (!deferred) {
-        return PIRN_EINVAL;
+        return pn_refused(PIRN_EINVAL, deadline);
     }
     int error = pn_may_wait("pirn_await", deadline);
     if (error != 0) {
@@ -185,7 +185,7 @@ int pirn_await(pirn_deferred *deferred, pirn_result *out, pirn_time deadline) {
         return out->status;
     }
     if (pn_deferred_is_stale(deferred)) {
-        return PIRN_ECLOSED; /* nobody is left who could give it a result */
+        return pn_refused(PIRN_ECLOSED, deadline); /* nobody is left who could give it a result */
     }
     if (deadline == PIRN_NOW) {
         return PIRN_EAGAIN;

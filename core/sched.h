@@ -115,6 +115,14 @@ void pn_park(void);
  * and, unless it keeps its place, other tasklets run. Outside of a tasklet: nothing. */
 typedef enum pn_place { PN_GIVES_WAY, PN_KEEPS_PLACE } pn_place;
 void pn_turn(pn_place place);
+/* A call that could have parked ends with `error` before it has begun anything: it is charged like the others, or a loop
+ * of such calls would keep its worker. Returns `error`. */
+static inline int pn_refused(int error, pirn_time deadline) {
+    if (deadline != PIRN_NOW) {
+        pn_turn(PN_KEEPS_PLACE);
+    }
+    return error;
+}
 /* The end of a tasklet's life, after pn_tasklet_end: leave its stack for good. */
 _Noreturn void pn_sched_depart(pn_sched *sched, pn_tasklet *tasklet);
 /* In a tasklet: run `next` (taken out of the queue or parked) now; the caller goes first or last in the queue. */

@@ -162,7 +162,7 @@ int pirn_join(pirn_tasklet tasklet, int *result, pirn_time deadline) {
         return error;
     }
     if (tasklet.id == 0 || pn_handle_home(tasklet) >= pn_below->worker_count()) {
-        return PIRN_EDEAD;
+        return pn_refused(PIRN_EDEAD, deadline);
     }
     if (pn_handle_home(tasklet) != sched->options.id) {
         return pn_remote_join(tasklet, result, deadline);

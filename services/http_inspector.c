@@ -195,7 +195,12 @@ static bool asks_for_loopback(const pirn_http_exchange *exchange) {
 
 /* A proxy on this machine is a loopback peer, and speaks for anybody. Most say that they do so. */
 static bool came_through_proxy(const pirn_http_exchange *exchange) {
-    static const char *const fields[] = {"X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via"};
+    static const char *const fields[] = {"Forwarded",          "Via",
+                                         "X-Forwarded-For",    "X-Forwarded-Host",
+                                         "X-Forwarded-Port",   "X-Forwarded-Proto",
+                                         "X-Forwarded-Server", "X-Real-IP",
+                                         "X-Client-IP",        "X-Cluster-Client-IP",
+                                         "CF-Connecting-IP",   "True-Client-IP"};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         if (pirn_http_header(exchange, fields[i])) {
             return true;

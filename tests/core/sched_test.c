@@ -248,6 +248,18 @@ static void join_the_dead(void) {
     cr_assert_eq(pirn_join(pirn_self(), NULL, PIRN_FOREVER), PIRN_EINVAL);
 }
 
+static void join_nobody(void) {
+    cr_assert_eq(pirn_join((pirn_tasklet){0}, NULL, PIRN_FOREVER), PIRN_EDEAD);
+}
+
+static void await_nothing(void) {
+    cr_assert_eq(pirn_await(NULL, NULL, PIRN_FOREVER), PIRN_EINVAL);
+}
+
+static void select_nothing(void) {
+    cr_assert_eq(pirn_select(NULL, 0, PIRN_FOREVER), PIRN_EINVAL);
+}
+
 static void yield_alone(void) {
     pirn_yield();
 }
@@ -303,9 +315,9 @@ static int main_never_parks(void *arg) {
  *         counted. */
 Test(sched, calls_that_never_park_starve_nobody, .timeout = 60) {
     static void (*const calls[])(void) = {
-        send_and_receive,        select_a_slot,    await_the_fired, take_the_fired,
-        cancel_the_unstarted,    join_the_ended,   join_the_dead,   yield_alone,
-        receive_from_the_closed, swallow_a_cancel, sleep_past,
+        send_and_receive, select_a_slot, await_the_fired, take_the_fired,          cancel_the_unstarted,
+        join_the_ended,   join_the_dead, yield_alone,     receive_from_the_closed, swallow_a_cancel,
+        sleep_past,       join_nobody,   await_nothing,   select_nothing,
     };
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         pn_alone_use_virtual_clock(true);

@@ -73,7 +73,8 @@ test_nosniff() {
 
 test_inspector() {
     check inspector_answers_this_machine "$code" answers 200 /debug/pirn/
-    for field in X-Forwarded-For X-Forwarded-Host X-Real-IP Forwarded Via x-forwarded-for; do
+    for field in X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto X-Real-IP CF-Connecting-IP Forwarded Via \
+        x-forwarded-for; do
         check "inspector_refuses_a_proxy $field" "$code" answers 403 /debug/pirn/ -H "$field: 127.0.0.1"
         check "inspector_refuses_a_proxy $field, json" "$code" \
             answers 403 '/debug/pirn/?format=json' -H "$field: 127.0.0.1"

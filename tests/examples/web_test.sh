@@ -161,14 +161,6 @@ test_crowd() {
 # All odds 1: what waits is on the page before its wait ends, and its client may leave.
 test_stream() {
     start_for "$config/stream" --http-probability 1 --chat-probability 1 --chat-deadline 60000 "$@" || return
-    curl -sN "$url/" >"$work/streamed" &
-    client=$!
-    wait_for has "$work/streamed" 'sending to 0 clients'
-    check "$config/page_comes_as_it_happens" "$(tail -c 200 "$work/streamed")" kill -0 $client
-    check "$config/page_shows_the_fetched_page" "$(grep -o 'HTTP:.*' "$work/streamed")" \
-        has "$work/streamed" 'HTTP:<br><pre>Hello, world!</pre>'
-    kill -9 $client
-    wait $client 2>/dev/null
     # /seed waits without a deadline, so its client's leave is what ends it: the connection and its request.
     curl -sN "$url/seed" >"$work/patient" &
     client=$!
@@ -178,6 +170,14 @@ test_stream() {
     wait $client 2>/dev/null
     check "$config/chat_of_a_client_that_left_is_cancelled" "parked $(parked), was $before" \
         wait_for parked_is $((before - 2))
+    curl -sN "$url/" >"$work/streamed" &
+    client=$!
+    wait_for has "$work/streamed" 'sending to 0 clients'
+    check "$config/page_comes_as_it_happens" "$(tail -c 200 "$work/streamed")" kill -0 $client
+    check "$config/page_shows_the_fetched_page" "$(grep -o 'HTTP:.*' "$work/streamed")" \
+        has "$work/streamed" 'HTTP:<br><pre>Hello, world!</pre>'
+    kill -9 $client
+    wait $client 2>/dev/null
     stop
     check "$config/stream_exit_is_0" "exit $code" test "$code" -eq 0
 }
