@@ -115,8 +115,8 @@ void pn_park(void);
  * and, unless it keeps its place, other tasklets run. Outside of a tasklet: nothing. */
 typedef enum pn_place { PN_GIVES_WAY, PN_KEEPS_PLACE } pn_place;
 void pn_turn(pn_place place);
-/* A call that could have parked ends with `error` before it has begun anything: it is charged like the others, or a loop
- * of such calls would keep its worker. Returns `error`. */
+/* A call that could have parked ends with `error` before it has begun anything: it is charged like the others, or a
+ * loop of such calls would keep its worker. Returns `error`. */
 static inline int pn_refused(int error, pirn_time deadline) {
     if (deadline != PIRN_NOW) {
         pn_turn(PN_KEEPS_PLACE);
