@@ -3,9 +3,9 @@
  * What: the census: which tasklets are parked for too long on pirn's own objects, with nobody at work who will wake
  *       them (the judgement is core/report.h's). One report for the whole program, in at most PN_REPORT_LINES lines.
  *
- * Threads: one message goes from worker to worker, and whoever has it owns all that is static here. It looks at the
- *       slots of one worker after the other. To judge a tasklet that waits for others elsewhere it goes there, and
- *       comes back.
+ * Threads: one message goes from worker to worker, and the worker that has it owns all that is static here. It looks
+ *       at the slots of one worker after the other. To judge a tasklet that waits for others elsewhere it goes there,
+ *       and comes back.
  * Steps: a delivery takes STEPS_MAX steps (slots looked at, or tasklets on a way) and posts the message again: no
  *       worker is held up, however many tasklets there are.
  * States: `under_way` 0 -> the runtime's number, by the worker whose census is due -> 0 when the report is printed, or

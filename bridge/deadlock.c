@@ -26,7 +26,7 @@
 
 static _Atomic uint32_t reporting; /* 1: a report is under way, from its judge to worker 0 */
 
-/* Of the report under way: whoever has its message. */
+/* Of the report under way: the worker's that has its message. */
 static pn_report report_so_far;
 static uint64_t judged_switches; /* worker 0's: its dispatches when the report came */
 

@@ -325,7 +325,7 @@ static void pause_until(acceptor *a, pirn_time resume_at) {
     }
 }
 
-typedef enum verdict { GO_ON, NOTHING_LEFT, OUT_OF_ROOM } verdict;
+typedef enum accept_step { GO_ON, NOTHING_LEFT, OUT_OF_ROOM } accept_step;
 
 /* One more of that kind. True: it is time for a line, and `*count` tells how many there were since the last. */
 static bool time_to_tell(telling *t, uint64_t *count) {
@@ -357,7 +357,7 @@ static const char *cure_of(int error) {
                              : "more memory";
 }
 
-static verdict judge_error(acceptor *a, int error) {
+static accept_step judge_error(acceptor *a, int error) {
     switch (error) {
     case EAGAIN:
         return NOTHING_LEFT;
@@ -406,7 +406,7 @@ static void ask_for_room(acceptor *a) {
 }
 
 /* All are open that may be. */
-static verdict wait_for_room(acceptor *a) {
+static accept_step wait_for_room(acceptor *a) {
     if (!one_waits(a)) {
         return NOTHING_LEFT;
     }
@@ -415,7 +415,7 @@ static verdict wait_for_room(acceptor *a) {
 }
 
 /* accept4() failed. */
-static verdict accept_failed(acceptor *a, int error) {
+static accept_step accept_failed(acceptor *a, int error) {
     if (error != EAGAIN && !one_waits(a)) {
         return NOTHING_LEFT;
     }
@@ -471,7 +471,7 @@ static bool take(acceptor *a, int fd, const struct sockaddr_in6 *peer, bool coun
     return true;
 }
 
-static verdict accept_one(acceptor *a) {
+static accept_step accept_one(acceptor *a) {
     pirn_listener *listener = a->listener;
     if (!enter(listener, a->last_call)) {
         return wait_for_room(a);

@@ -75,7 +75,7 @@ static bool finish(pn_job *ended) {
     return cancelled;
 }
 
-/* Give `result` to whoever waits. Any thread of the runtime. */
+/* Give `result` to those who wait. Any thread of the runtime. */
 static void end_owned(pn_job *ended, pirn_result *result) {
     drop_arg(&ended->work);
     /* PIRN_EALREADY: cancelled, or somebody else fired it; then the result has been destroyed there. */

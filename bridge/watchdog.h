@@ -3,7 +3,7 @@
  * What: the ticker, which has busy workers look at I/O and timers each millisecond, and the watchdog: one line, with
  *       the stack, for a tasklet that keeps its worker for too long without a park or yield, and for a callback that
  *       keeps a worker or the reactor so.
- * Threads: whoever runs the runtime's life.
+ * Threads: the one that starts and stops the runtime.
  * Signals: in single mode main runs tasklets, and its watchdog takes the process' signals for it: a handler then has a
  *       thread's stack and not a tasklet's, and a signal can't be left with a tasklet that parks (ThreadSanitizer keeps
  *       it for that fibre, for ever if it must).

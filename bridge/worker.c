@@ -4,7 +4,7 @@
  * Threads: the owner, but for post, load and the words of shared objects.
  * The idle ladder (rule 8 of docs/design.md): here and in driver.c: own queue, inbox, readiness set, sleep until the
  *       next timer.
- * Invariants: (1) whoever posts to another thread rings at once: a bell that waited would wait behind user code; (2) a
+ * Invariants: (1) a post to another thread rings at once: a bell that waited would wait behind user code; (2) a
  *       message to the own worker needs no ring: every turn drains the inbox before it may
  *       sleep; (3) `no_timer` is set only around a sleep that no tasklet's timer ends, for the judge of deadlocks: from
  *       one that ends for housekeeping (census, trim) the worker comes back and judges again, and sends nothing.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: one scheduler's part of a snapshot (pirn/inspect.h).
- * Threads: the owner, between two tasklets or in one; a pn_waits belongs to whoever holds it.
+ * Threads: the owner, between two tasklets or in one; a pn_waits belongs to its holder.
  */
 #ifndef PN_INSPECT_H
 #define PN_INSPECT_H

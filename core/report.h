@@ -3,7 +3,7 @@
  * What: the reports about parked tasklets: what is collected, worker by worker, and then printed in at most
  *       PN_REPORT_LINES lines; and the judgement whether a parked tasklet can still be woken by work that goes on.
  *
- * Threads: a report belongs to whoever holds it; what is added to it is copied, so it may go to another worker. The
+ * Threads: a report belongs to its holder; what is added to it is copied, so it may go to another worker. The
  *       judgement of a tasklet is its home's.
  *
  * The judgement: what a tasklet waits for is known when it joins another, awaits the deferred of a tasklet, or calls a

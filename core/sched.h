@@ -66,7 +66,7 @@ struct pn_sched {
     unsigned kept;          /* looks in a row after which the same tasklet went on                   */
     uint64_t kept_switches; /* dispatches as of the last of them                                     */
     pn_context context;     /* the thread's own                                                       */
-    pn_tasklet *departed;   /* ended; its stack is given back by whoever runs next                     */
+    pn_tasklet *departed;   /* ended; its stack is given back by the next one that runs                   */
     pn_timers timers;
     pirn_time clock; /* sampled once a turn of the loop                                        */
     pn_stack_cache stacks;

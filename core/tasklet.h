@@ -38,7 +38,7 @@ typedef enum pn_stage {
 
 #define PN_NAME_BYTES 32
 
-/* What the inspector tells of a request. Whoever sets it takes it back before it is gone. */
+/* What the inspector tells of a request. The call that sets it takes it back before it returns. */
 typedef struct pn_note {
     pirn_time started_at;
     /* Write the peer's address into `text`, terminated. Home of the tasklet. */
@@ -84,7 +84,7 @@ struct pn_tasklet {
     bool cancel_told;    /* a call told it of its cancellation                                         */
     bool sql_words;      /* `failure` has the database's words for the last SQL call                   */
     bool at_work;        /* a daemon that works for somebody: it can be stuck                         */
-    bool rests;          /* a daemon between two calls: whoever calls is about to be served           */
+    bool rests;          /* a daemon between two calls: its next caller is served at once             */
     uint8_t fate;        /* pn_fate, of this wait, found by walk number `walk` (core/report.h)         */
     uint32_t walk;
     const struct pn_note *note; /* of a request, for the inspector; NULL: none                           */

@@ -242,7 +242,7 @@ void pn_resolver_fini(void) {
 
 /* ---- who waits ---- */
 
-/* Home: the deferred's canceller. Its lookup goes on for the others, or for whoever asks next. */
+/* Home: the deferred's canceller. Its lookup goes on for the others, or for the next one that asks. */
 static void leave(pirn_deferred *deferred, void *context) {
     (void)deferred;
     waiter *one = context;

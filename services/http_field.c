@@ -3,7 +3,7 @@
  * What: one reader of field lines for everything that is decided about a request. Framing, routing and handlers see
  *       the same names and values, because all of them come from here.
  *
- * Threads: whoever owns the bytes.
+ * Threads: the owner of the bytes.
  * Invariants: (1) name and value are ranges of their own line: terminating them writes to that line's colon and CR,
  *       and to no other line; (2) no white space is left at either end of a value.
  * Rejected: the ranges that llhttp's callbacks give. For an empty value its range begins in the next line, and

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * What: the fields of a request's head: reading one line, finding one by name, and looking through comma lists.
- * Threads: whoever owns the bytes.
+ * Threads: the owner of the bytes.
  * Source: RFC 9110 sections 5.1, 5.5 and 5.6.1; RFC 9112 section 5.
  */
 #ifndef PN_HTTP_FIELD_H

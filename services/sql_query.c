@@ -165,7 +165,7 @@ static int tell(int status, const pirn_failure *failure) {
     (void)pirn_fail_at(pirn_failure_file(failure), pirn_failure_line(failure), pirn_failure_function(failure), status,
                        "%s", pirn_failure_message(failure));
     pn_tasklet *self = pn_current();
-    /* Words of our own, and not "the deadline passed first" of whoever cancelled the job. */
+    /* Words of our own, and not "the deadline passed first" of the caller that cancelled the job. */
     self->sql_words = self->failure && (status == PIRN_EDB || status == PIRN_ELIMIT);
     return status;
 }

@@ -147,7 +147,7 @@ static int piece_end(void) {
     return end_before;
 }
 
-/* A client of the system's own calls, so that no descriptor of pirn's comes and goes beside it. */
+/* A client of the system's own calls, so that no descriptor of pirn's comes and goes meanwhile. */
 static int raw_client(void) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     TEST_CHECK(fd >= 0);

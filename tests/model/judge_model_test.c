@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What: the judge of total deadlocks (bridge/deadlock.c) in the explorer: no verdict while a message is on its way, and
- *       a verdict once nothing is.
+ * What: the judge of total deadlocks (bridge/deadlock.c) in the explorer: no report while a message is on its way, and
+ *       a report once nothing is.
  * Threads of the model: the workers. A message hops between them and ends after some hops; then all of them sleep, and
  *       one must have judged.
  */
@@ -93,7 +93,7 @@ static pirn_time now(void) {
 
 static void post(unsigned home, pn_message *message) {
     if (message != &token && !world.token_ended) {
-        model_fail("a verdict while a message is on its way");
+        model_fail("a deadlock is reported while a message is on its way");
     }
     if (home == model_self()) {
         pn_inbox_push_mpsc(&workers[home].driver.port.inbox, message);
@@ -175,7 +175,7 @@ static void explore(unsigned count, unsigned hops, unsigned preemptions) {
     cr_assert(result.complete, "the bound on executions was reached");
 }
 
-/* Goal: no verdict before the message has ended, and then one, whoever goes idle last.
+/* Goal: no report before the message has ended, and then one, whichever worker goes idle last.
  * Method: every execution of two workers between which a message hops once or twice, with two preemptions; with one
  *       where long counts are divided. */
 Test(judge_model, two_workers_agree_when_all_is_over, .timeout = 240) {

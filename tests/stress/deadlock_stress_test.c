@@ -7,7 +7,7 @@
 #include "modes.h"
 
 #define WORKERS 48
-#define HOPPERS 3 /* on workers 1 to 3: what happens on worker 0 would make a wrong verdict void */
+#define HOPPERS 3 /* on workers 1 to 3: what happens on worker 0 would make a wrong report void */
 
 static const test_mode many_workers = {"threaded", PIRN_MODE_THREADED, PIRN_POLL_REACTOR, WORKERS};
 
@@ -54,7 +54,7 @@ static int send_round(void *arg) {
     return error;
 }
 
-/* Goal: no verdict falls while a message is on its way, however the looks of the judge and the hops meet.
+/* Goal: no deadlock is reported while a message is on its way, however the looks of the judge and the hops meet.
  * Method: one token hops between three workers that otherwise sleep, so after each hop one of them judges. Main waits
  *       without a deadline, and would get PIRN_EDEADLK. */
 Test(deadlock_stress, hopping_token_is_no_deadlock, .timeout = 120) {
