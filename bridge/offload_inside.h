@@ -4,7 +4,7 @@
  * Threads: a job's and a pool's changing fields are under the pool's mutex; a pool's place among all is under the one
  *       threads_mutex of offload_pool.c. Order: threads_mutex before a pool's.
  *
- * States of a job:  QUEUED -> RUNNING -> ENDED -> SETTLED     Whoever moves it to ENDED, under the pool's mutex, ends
+ * States of a job:  QUEUED -> RUNNING -> ENDED -> SETTLED     The thread that moves it to ENDED ends
  *                      +------------------^        it: drops its argument and settles the deferred. A cancel that
  *                                                  came first has failed that, and the result is destroyed.
  *

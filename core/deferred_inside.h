@@ -70,7 +70,7 @@ struct pirn_deferred {
     uint32_t run;       /* of the runtime that its home belongs to: the next one's worker of that number is not it */
     bool external;      /* something outside pirn's tasklets fires it                                         */
     bool birth_counted; /* its first message is one of a foreign thread's (pn_below->reserve)            */
-    bool patient;       /* a cancel only asks: whoever fires it does so in its own time                       */
+    bool patient;       /* a cancel only asks: its producer fires it in its own time                         */
     int line;
     const char *file;
     uint64_t producer; /* the tasklet that will fire it, or PN_SOMEBODY; 0: not known                   */

@@ -6,7 +6,7 @@
  * Threads: init and fini on the thread they concern. The handlers run on the thread that faulted, on a stack of their
  *       own, since the tasklet's is used up; they call nothing that is not async-signal-safe.
  * Invariants: (1) the handlers are installed once and stay: on a thread without pn_stack_thread_init they only pass
- *       the signal on, after one line where a mapped file was cut; (2) whoever handled the signal before us
+ *       the signal on, after one line where a mapped file was cut; (2) the handler that was there before us
  *       (AddressSanitizer, a garbage collector) gets it after us.
  * Lifetime: an alternate stack lives from its thread's init to its fini, which puts back the one there was.
  * Rejected: siglongjmp out of the fault, to end one tasklet and go on: its locks and its half-done work would stay. A

@@ -53,7 +53,7 @@ static struct {
     watch **watches; /* by descriptor; curl's are few and small numbers                                */
     size_t watch_slots;
     pn_http_done done;
-    pn_list doomed;              /* of pn_http_transfer                                                             */
+    pn_list unwatched;           /* of pn_http_transfer: a socket of each cannot be watched */
     unsigned dead_count, sweeps; /* dead watches; sweeps since the last one died                        */
 } engine;
 
@@ -116,8 +116,8 @@ static pn_http_transfer *transfer_of(CURL *easy) {
 }
 
 static void take_out(pn_http_transfer *transfer) {
-    if (pn_linked(&transfer->doomed)) {
-        pn_node_unlink(&transfer->doomed);
+    if (pn_linked(&transfer->unwatched)) {
+        pn_node_unlink(&transfer->unwatched);
     }
     if (transfer->pass.host && !pn_linked(&transfer->pass.waiting)) {
         (void)curl_multi_remove_handle(engine.multi, transfer->easy);
@@ -150,8 +150,8 @@ static void tell_done(void) {
         take_out(transfer);
         engine.done(transfer, code);
     }
-    for (pn_node *node = pn_list_first(&engine.doomed); node; node = pn_list_first(&engine.doomed)) {
-        pn_http_transfer *transfer = PN_CONTAINER_OF(node, pn_http_transfer, doomed);
+    for (pn_node *node = pn_list_first(&engine.unwatched); node; node = pn_list_first(&engine.unwatched)) {
+        pn_http_transfer *transfer = PN_CONTAINER_OF(node, pn_http_transfer, unwatched);
         take_out(transfer);
         engine.done(transfer, CURLE_OUT_OF_MEMORY);
     }
@@ -221,9 +221,9 @@ static void timer_fired(uv_timer_t *timer) {
     act(CURL_SOCKET_TIMEOUT, 0);
 }
 
-static void doom(pn_http_transfer *transfer) {
-    if (transfer && !pn_linked(&transfer->doomed)) {
-        pn_list_append(&engine.doomed, &transfer->doomed);
+static void give_up_unwatched(pn_http_transfer *transfer) {
+    if (transfer && !pn_linked(&transfer->unwatched)) {
+        pn_list_append(&engine.unwatched, &transfer->unwatched);
     }
 }
 
@@ -242,14 +242,14 @@ static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *context, 
     }
     int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
     if (!found) {
-        doom(transfer_of(easy));
+        give_up_unwatched(transfer_of(easy));
         return 0;
     }
     engine.dead_count -= found->dead;
     found->dead = false;
     found->events = events;
     if (uv_poll_start(&found->poll, events, socket_ready) != 0) {
-        doom(transfer_of(easy));
+        give_up_unwatched(transfer_of(easy));
     }
     return 0;
 }
@@ -340,7 +340,7 @@ int pn_http_engine_start(pn_http_done done) {
         return 0;
     }
     engine.done = done;
-    pn_list_init(&engine.doomed);
+    pn_list_init(&engine.unwatched);
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
         return PIRN_ENOMEM;
     }

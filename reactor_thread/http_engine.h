@@ -18,7 +18,7 @@
 typedef struct pn_http_transfer pn_http_transfer;
 struct pn_http_transfer {
     CURL *easy;
-    pn_node doomed;    /* linked: a socket of it cannot be watched */
+    pn_node unwatched; /* linked: a socket of it cannot be watched */
     pn_http_pass pass; /* its place among those that move or wait  */
     /* the owner's: the interface number that belongs to an address of the host, 0 for none */
     uint32_t (*scope_of)(const pn_http_transfer *transfer, const struct in6_addr *address);

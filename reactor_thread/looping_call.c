@@ -31,7 +31,7 @@ struct pirn_looping_call {
     /* any thread, through the hooks */
     pn_word holds;
     pn_word stop_sent; /* 1: `stop` is used                                                              */
-    pn_message stop;   /* whoever changed `stop_sent`, until it is delivered                             */
+    pn_message stop;   /* the thread that set `stop_sent`, until delivered                               */
     /* home only */
     pirn_tasklet tasklet;
     bool sleeping; /* between two calls                                                              */

@@ -174,7 +174,7 @@ typedef int (*pirn_call_fn)(void *arg, pirn_result *out);
  * and it finishes when that has ended: `fn` may catch the PIRN_ECANCELED and return something else. The success of a
  * `fn` that ended without learning of the cancel is destroyed, and the deferred fails with PIRN_ECANCELED. Parks: no.
  * Thread: a worker's. Owns: `arg` passes to `fn` as it is; the caller has one hold. Returns: NULL when there is no
- * memory, or no worker here (a line is on stderr); then `fn` never runs. Answers to the seeds' deferred_tasklet. */
+ * memory, or no worker here (a line is on stderr); then `fn` never runs. A name of our own. */
 #define pirn_deferred_tasklet(fn, arg) pirn_deferred_tasklet_from((fn), (arg), #fn, __FILE__, __LINE__)
 PIRN_API pirn_deferred *pirn_deferred_tasklet_from(pirn_call_fn fn, void *arg, const char *function, const char *file,
                                                    int line);
@@ -184,7 +184,7 @@ PIRN_API pirn_deferred *pirn_deferred_tasklet_from(pirn_call_fn fn, void *arg, c
  * cancellation. Parks: yes, past the deadline for as long as `fn` takes to end. Thread: a tasklet. Args: `out` may be
  * NULL: what it owns is destroyed. Owns: `*out` is the caller's. Returns: what `fn` came to; PIRN_ENOMEM; the wait's
  * codes: nothing was started (so always with PIRN_NOW), or the wait ended early, and the late result was destroyed. The
- * one exception: after PIRN_EDEADLK, in main only, `fn` may still be parked. Answers to the seeds' blocking_tasklet. */
+ * one exception: after PIRN_EDEADLK, in main only, `fn` may still be parked. A name of our own. */
 #define pirn_blocking_tasklet(fn, arg, out, deadline)                                                                  \
     pirn_blocking_tasklet_from((fn), (arg), (out), (deadline), #fn, __FILE__, __LINE__)
 PIRN_API int pirn_blocking_tasklet_from(pirn_call_fn fn, void *arg, pirn_result *out, pirn_time deadline,
